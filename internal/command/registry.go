@@ -1,0 +1,126 @@
+package command
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"o3/internal/errs"
+)
+
+// Kind is the number of a command in the log. Numbers are never reused.
+type Kind uint32
+
+// The commands.
+const (
+	CreateVolume    Kind = 1
+	UpdateVolume    Kind = 2
+	DeleteVolume    Kind = 3
+	CreateBucket    Kind = 4
+	UpdateBucket    Kind = 5
+	DeleteBucket    Kind = 6
+	OpenKey         Kind = 10
+	CommitKey       Kind = 11
+	AbandonKey      Kind = 12
+	DeleteKeys      Kind = 13
+	RenameKey       Kind = 14
+	CopyKey         Kind = 15
+	UpdateKey       Kind = 16
+	CreateDirectory Kind = 17
+	CreateUpload    Kind = 20
+	CommitPart      Kind = 21
+	CopyPart        Kind = 22
+	CompleteUpload  Kind = 23
+	AbortUpload     Kind = 24
+	CreateUser      Kind = 30
+	UpdateUser      Kind = 31
+	DeleteUser      Kind = 32
+	CreateAccessKey Kind = 33
+	RevokeAccessKey Kind = 34
+	PurgeDirs       Kind = 40
+	FreedBlocks     Kind = 41
+	ExpireClients   Kind = 42
+	ExpireOpenKeys  Kind = 43
+)
+
+// spec is a command as the registry knows it.
+type spec struct {
+	name  string
+	body  func() proto.Message
+	apply func(*Tx, proto.Message) (proto.Message, error)
+}
+
+// registry holds every command by its number.
+var registry = map[Kind]spec{
+	CreateVolume:    command("CreateVolume", createVolume),
+	UpdateVolume:    command("UpdateVolume", updateVolume),
+	DeleteVolume:    command("DeleteVolume", deleteVolume),
+	CreateBucket:    command("CreateBucket", createBucket),
+	UpdateBucket:    command("UpdateBucket", updateBucket),
+	DeleteBucket:    command("DeleteBucket", deleteBucket),
+	OpenKey:         command("OpenKey", openKey),
+	CommitKey:       command("CommitKey", commitKey),
+	AbandonKey:      command("AbandonKey", abandonKey),
+	DeleteKeys:      command("DeleteKeys", deleteKeys),
+	RenameKey:       command("RenameKey", renameKey),
+	CopyKey:         command("CopyKey", copyKey),
+	UpdateKey:       command("UpdateKey", updateKey),
+	CreateDirectory: command("CreateDirectory", createDirectory),
+	CreateUpload:    command("CreateUpload", createUpload),
+	CommitPart:      command("CommitPart", commitPart),
+	CopyPart:        command("CopyPart", copyPart),
+	CompleteUpload:  command("CompleteUpload", completeUpload),
+	AbortUpload:     command("AbortUpload", abortUpload),
+	CreateUser:      command("CreateUser", createUser),
+	UpdateUser:      command("UpdateUser", updateUser),
+	DeleteUser:      command("DeleteUser", deleteUser),
+	CreateAccessKey: command("CreateAccessKey", createAccessKey),
+	RevokeAccessKey: command("RevokeAccessKey", revokeAccessKey),
+	PurgeDirs:       command("PurgeDirs", purgeDirs),
+	FreedBlocks:     command("FreedBlocks", freedBlocks),
+	ExpireClients:   command("ExpireClients", expireClients),
+	ExpireOpenKeys:  command("ExpireOpenKeys", expireOpenKeys),
+}
+
+// command wraps a typed command as a spec.
+func command[B, R any, PB message[B], PR message[R]](name string, apply func(*Tx, PB) (PR, error)) spec {
+	return spec{
+		name: name,
+		body: func() proto.Message { return PB(new(B)) },
+		apply: func(t *Tx, m proto.Message) (proto.Message, error) {
+			reply, err := apply(t, m.(PB))
+			if err != nil || reply == nil {
+				return nil, err
+			}
+			return reply, nil
+		},
+	}
+}
+
+type message[T any] interface {
+	*T
+	proto.Message
+}
+
+// String returns the command's name.
+func (k Kind) String() string {
+	if s, ok := registry[k]; ok {
+		return s.name
+	}
+	return fmt.Sprintf("command %d", uint32(k))
+}
+
+// Apply decodes body and applies the command it is. A command this program
+// does not know was written by a newer one: a fault, as skipping it would make
+// replicas differ.
+func Apply(t *Tx, k Kind, body []byte) (proto.Message, error) {
+	s, ok := registry[k]
+	if !ok {
+		return nil, errs.New(errs.FormatTooNew, k.String(), "the log holds a command of a newer version")
+	}
+	m := s.body()
+	if err := proto.Unmarshal(body, m); err != nil {
+		return nil, errs.New(errs.Corrupt, k.String(), err.Error())
+	}
+	return s.apply(t, m)
+}

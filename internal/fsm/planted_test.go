@@ -1,0 +1,100 @@
+package fsm_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// planted are mistakes that TestHistories must find: text of a source file that
+// occurs there once, and what it is replaced with.
+var planted = []struct{ name, file, old, new string }{
+	{"an overwrite drops no names", "command/entries.go", "if old != nil {\n\t\tif err := t.retire", "if old != nil && entry == nil {\n\t\tif err := t.retire"},
+	{"a name too many is dropped", "command/blocks.go", "case row.Count > 2:", "case row.Count > 3:"},
+	{"a copy counts no name", "command/blocks.go", "row.Count++", "row.Count += 0"},
+	{"a list of extents takes its blocks along unseen", "command/blocks.go", "if e.Indirect {\n\t\tlist, err", "if false && e.Indirect {\n\t\tlist, err"},
+	{"a repeated long part names its blocks twice", "command/commit_key.go", "return blockOf(direct[0]) == blockOf(bring[0]), nil", "return false, nil"},
+	{"implicit directories stay when the last key goes", "command/delete_keys.go", "return true, t.prune(b, p.ancestors)\n\t}\n\treturn t.deleteDir", "return true, nil\n\t}\n\treturn t.deleteDir"},
+	{"implicit directories stay when the last key moves", "command/rename_key.go", "return moved, t.prune(b, t.still(from.ancestors, to.ancestors))", "return moved, nil"},
+	{"usage does not fall on purge", "command/purge_dirs.go", "t.charge(b, minus(usage{}, sizeOf(e)))", "t.charge(b, usage{})"},
+	{"purge forgets sub-directories", "command/purge_dirs.go", "if isDir(e) {", "if false && isDir(e) {"},
+	{"purge drops one row too many", "command/purge_dirs.go", "return len(children) < limit, nil", "return len(children) <= limit, nil"},
+	{"a moved directory hangs where it was", "command/rename_key.go", "if isDir(moved) {", "if false && isDir(moved) {"},
+	{"a directory moves below itself", "command/rename_key.go", "if d.entry.ObjectId == from.entry.ObjectId {", "if false && d.entry == from.entry {"},
+	{"a key and a directory share a slot", "command/entries.go", "if twin != nil {", "if false && twin != nil {"},
+	{"an overwrite changes the id", "command/commit_key.go", "entry.Grants = old.ObjectId,", "entry.Grants = old.ObjectId+512,"},
+	{"a quota forgets implied directories", "command/commit_key.go", "u.dirs += int64(len(p.missing))", "u.dirs += 0 * int64(len(p.missing))"},
+	{"If-None-Match is ignored", "command/entries.go", "if pre.IfAbsent && e != nil {", "if false && e != nil {"},
+	{"unlisted parts keep their names", "command/uploads.go", "if !kept[p.key.Number] {", "if false && !kept[p.key.Number] {"},
+	{"a retry is repeated", "command/answers.go", "if a.Sequence == stamp.Sequence {", "if false && a.Sequence == stamp.Sequence {"},
+	{"a late copy is repeated", "command/answers.go", "if stamp.Sequence < c.row.Acked {", "if false && stamp.Sequence < c.row.Acked {"},
+	{"the expiry of clients misses those of its batch", "command/housekeeping.go", "if err := t.flushClients(); err != nil {", "if err := error(nil); err != nil {"},
+	{"a changed volume is not written", "command/tx.go", "if v.dirty {", "if false && v.dirty {"},
+	{"a bucket's counters of a batch get lost", "command/tx.go", "if b.dirty {", "if b.dirty && b.row.UsedKeys%7 != 3 {"},
+	{"a deleted bucket stays in the cache", "command/buckets.go", "delete(t.buckets, b.key)", "b.dirty = false"},
+	{"the digest keeps replaced rows", "fsm/machine.go", "if oldOK {", "if false && oldOK {"},
+	{"a refusal costs no op in some batches", "fsm/machine.go", "m.pos.Op++", "m.pos.Op += 1 + uint64(m.rows.Len())/50000"},
+	{"start-after is off by one", "view/list.go", "start = o.StartAfter + \"\\x00\"", "start = o.StartAfter"},
+	{"a token starts one name late", "view/list.go", "page.Truncated, page.NextToken = true, encodeToken(path)", "page.Truncated, page.NextToken = true, encodeToken(path+\"\\x00\")"},
+	{"a page stops before its first row", "view/list.go", "c.steps = 0 //", "c.steps += 0 //"},
+	{"implicit directories are listed", "view/list.go", "if !c.row.Implicit || o.Directories {", "if true || o.Directories {"},
+	{"a cursor leaves a directory too early", "view/cursor.go", "for c.err == nil && len(c.levels) > 1 {", "for c.err == nil && len(c.levels) > 2 {"},
+}
+
+// TestPlanted shows that TestHistories finds each planted mistake: it compiles
+// the package with the mistake in place (go test -overlay, nothing is written
+// to the tree). That takes minutes, so it runs with O3_NIGHTLY=1 only; without,
+// the test keeps the list in step with the sources.
+func TestPlanted(t *testing.T) {
+	for _, p := range planted {
+		path, err := filepath.Abs(filepath.Join("..", p.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), p.old); n != 1 {
+			t.Errorf("%s: %s holds %q %d times, want once", p.name, p.file, p.old, n)
+			continue
+		}
+		if os.Getenv("O3_NIGHTLY") == "" {
+			continue
+		}
+		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
+			dir := t.TempDir()
+			changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
+			if err := os.WriteFile(changed, []byte(strings.Replace(string(source), p.old, p.new, 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			list, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(overlay, list, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-run", "^TestHistories$", ".")
+			for _, e := range os.Environ() {
+				if !strings.HasPrefix(e, "O3_") {
+					cmd.Env = append(cmd.Env, e)
+				}
+			}
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "--- FAIL: TestHistories") {
+				t.Errorf("not found: %v\n%s", err, out)
+				return
+			}
+			for line := range strings.SplitSeq(string(out), "\n") {
+				if strings.Contains(line, "after ") || strings.Contains(line, "want") || strings.Contains(line, "cut otherwise") {
+					t.Logf("found: %.300s", strings.TrimSpace(line))
+					break
+				}
+			}
+		})
+	}
+}

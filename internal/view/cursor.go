@@ -1,0 +1,129 @@
+package view
+
+import (
+	"strings"
+
+	o3v1 "o3/api/o3/v1"
+	"o3/internal/kv"
+	"o3/internal/ns"
+	"o3/internal/schema"
+	"o3/internal/schema/schemapb"
+)
+
+// cursor walks the entries of a bucket in the byte order of their paths, on
+// either layout. A directory comes before what is below it.
+type cursor struct {
+	bucket ns.ObjectID
+	tree   bool
+	it     kv.Iterator
+	levels []level // of the tree, from the root; one for a flat bucket
+	key    schema.EntryKey
+	row    *schemapb.Entry
+	steps  int // rows looked at
+	valid  bool
+	err    error
+}
+
+// level is a directory that the cursor is in.
+type level struct {
+	parent ns.ObjectID
+	path   string // of the directory, with its slash
+	name   string // of the child that was descended into
+}
+
+func newCursor(r kv.Reader, b Bucket) (*cursor, error) {
+	lower, upper := schema.EntriesOf(b.ID())
+	it, err := r.Iter(lower, upper)
+	if err != nil {
+		return nil, err
+	}
+	return &cursor{bucket: b.ID(), tree: b.Layout() == ns.FileSystem, it: it}, nil
+}
+
+func (c *cursor) close() error { return c.it.Close() }
+
+// path returns the path of the entry under the cursor.
+func (c *cursor) path() string { return c.levels[len(c.levels)-1].path + c.key.Name }
+
+// seek moves to the first entry whose path is at least path.
+func (c *cursor) seek(path string) bool {
+	c.levels = append(c.levels[:0], level{parent: c.bucket})
+	if !c.tree {
+		return c.seekChild(path)
+	}
+	for {
+		i := strings.IndexByte(path, '/')
+		if i < 0 || i == len(path)-1 {
+			return c.seekChild(path) || c.climb()
+		}
+		head := path[:i+1]
+		if !c.seekChild(head) {
+			return c.climb()
+		}
+		if c.key.Name != head {
+			return true // a later name: all of its paths are after path
+		}
+		c.descend()
+		path = path[i+1:]
+	}
+}
+
+// next moves to the following entry: into a directory first.
+func (c *cursor) next() bool {
+	if c.tree && c.row.Kind == o3v1.EntryKind_ENTRY_KIND_DIRECTORY {
+		c.descend()
+		return c.seekChild("") || c.climb()
+	}
+	return c.load(c.it.Next()) || c.climb()
+}
+
+func (c *cursor) descend() {
+	top := &c.levels[len(c.levels)-1]
+	top.name = c.key.Name
+	c.levels = append(c.levels, level{parent: ns.ObjectID(c.row.ObjectId), path: top.path + c.key.Name})
+}
+
+// climb leaves finished directories until one has a further child.
+func (c *cursor) climb() bool {
+	for c.err == nil && len(c.levels) > 1 {
+		c.levels = c.levels[:len(c.levels)-1]
+		if c.seekChild(c.levels[len(c.levels)-1].name + "\x00") {
+			return true
+		}
+	}
+	return false
+}
+
+// seekChild moves to the first child of the current directory from name on.
+func (c *cursor) seekChild(name string) bool {
+	lower, _ := schema.Children(c.bucket, c.levels[len(c.levels)-1].parent, name)
+	return c.load(c.it.SeekGE(lower))
+}
+
+// load decodes the row under the iterator, if it is of the current directory.
+func (c *cursor) load(ok bool) bool {
+	c.valid = false
+	if c.err != nil {
+		return false
+	}
+	if !ok {
+		c.err = c.it.Err()
+		return false
+	}
+	c.steps++
+	if c.key, c.err = schema.Entries.ParseKey(c.it.Key()); c.err != nil {
+		return false
+	}
+	if c.key.Parent != c.levels[len(c.levels)-1].parent {
+		return false
+	}
+	value, err := c.it.Value()
+	if err != nil {
+		c.err = err
+		return false
+	}
+	c.row = new(schemapb.Entry)
+	c.err = schema.Entries.DecodeInto(c.it.Key(), value, c.row)
+	c.valid = c.err == nil
+	return c.valid
+}

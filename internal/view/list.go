@@ -1,0 +1,122 @@
+package view
+
+import (
+	"strings"
+
+	o3v1 "o3/api/o3/v1"
+	"o3/internal/errs"
+	"o3/internal/keys"
+)
+
+// ListOptions says what a page of a listing holds.
+type ListOptions struct {
+	Prefix      string
+	Delimiter   string
+	StartAfter  string // names strictly after it; a common prefix equal to it is left out
+	Token       string // from an earlier page; wins over StartAfter
+	Limit       int    // keys and common prefixes; at least 1
+	MaxRows     int    // rows looked at before the page ends early; 0: no bound
+	Directories bool   // implicit directories too
+}
+
+// Page is a page of a listing in the byte order of names.
+type Page struct {
+	Entries   []Entry
+	Prefixes  []string
+	Truncated bool
+	NextToken string // where the next page starts, when truncated
+	Marker    string // the last name or common prefix of the page
+}
+
+// List returns a page of the keys of b. The work is bounded by Limit and
+// MaxRows, whatever lies below the common prefixes; a page may be empty and yet
+// truncated.
+func (v View) List(b Bucket, o ListOptions) (Page, error) {
+	var page Page
+	start, err := o.start()
+	if err != nil {
+		return page, err
+	}
+	c, err := newCursor(v.r, b)
+	if err != nil {
+		return page, err
+	}
+	defer c.close()
+	ok := c.seek(start)
+	c.steps = 0 // finding the start counts for nothing, so that every page gets on
+	for ok {
+		path := c.path()
+		if !strings.HasPrefix(path, o.Prefix) {
+			break
+		}
+		full := len(page.Entries)+len(page.Prefixes) >= o.Limit
+		if full || o.MaxRows > 0 && c.steps >= o.MaxRows {
+			page.Truncated, page.NextToken = true, encodeToken(path)
+			break
+		}
+		if common := o.common(path); common != "" {
+			if common != o.StartAfter {
+				page.Prefixes = append(page.Prefixes, common)
+				page.Marker = common
+			}
+			end := keys.PrefixEnd([]byte(common))
+			if end == nil {
+				break
+			}
+			ok = c.seek(string(end))
+			continue
+		}
+		if !c.row.Implicit || o.Directories {
+			page.Entries = append(page.Entries, Entry{Path: path, Parent: c.key.Parent, Row: c.row})
+			page.Marker = path
+		}
+		ok = c.next()
+	}
+	return page, c.err
+}
+
+// start returns the first path the page may hold.
+func (o ListOptions) start() (string, error) {
+	start := o.Prefix
+	if o.Token != "" {
+		position, err := decodeToken(o.Token)
+		return max(start, position), err
+	}
+	if o.StartAfter != "" && o.StartAfter >= start {
+		start = o.StartAfter + "\x00"
+	}
+	return start, nil
+}
+
+// common returns the common prefix that path falls under, "" for none.
+func (o ListOptions) common(path string) string {
+	if o.Delimiter == "" {
+		return ""
+	}
+	i := strings.Index(path[len(o.Prefix):], o.Delimiter)
+	if i < 0 {
+		return ""
+	}
+	return path[:len(o.Prefix)+i+len(o.Delimiter)]
+}
+
+// Info describes the page's entries; full adds what listings leave out.
+func (v View) Info(page Page, full bool) ([]*o3v1.KeyInfo, error) {
+	out := make([]*o3v1.KeyInfo, len(page.Entries))
+	for i, e := range page.Entries {
+		info := e.Info()
+		if !full {
+			info.Headers, info.Tags, info.Grants, info.PartSizes = nil, nil, nil, nil
+			out[i] = info
+			continue
+		}
+		var err error
+		if info.Extents, err = v.Extents(e.Row); err != nil {
+			return nil, err
+		}
+		out[i] = info
+	}
+	return out, nil
+}
+
+var errToken = errs.New(errs.Invalid, "continuation token", "is not one that a listing returned")

@@ -1,0 +1,201 @@
+package client
+
+import (
+	"context"
+
+	o3v1 "o3/api/o3/v1"
+	"o3/api/o3/v1/o3v1connect"
+)
+
+// The methods of the namespace API. Fields and limits stand with the messages;
+// a write is stamped here unless its request has a stamp.
+
+// CreateVolume creates a volume. Admins only.
+func (c *Client) CreateVolume(ctx context.Context, req *o3v1.CreateVolumeRequest) (*o3v1.CreateVolumeResponse, error) {
+	return write(ctx, c, "CreateVolume", req, o3v1connect.OMClient.CreateVolume)
+}
+
+// GetVolume returns a volume.
+func (c *Client) GetVolume(ctx context.Context, req *o3v1.GetVolumeRequest) (*o3v1.GetVolumeResponse, error) {
+	return read(ctx, c, "GetVolume", req, o3v1connect.OMClient.GetVolume)
+}
+
+// ListVolumes returns a page of the volumes in byte order of their names; see Volumes.
+func (c *Client) ListVolumes(ctx context.Context, req *o3v1.ListVolumesRequest) (*o3v1.ListVolumesResponse, error) {
+	return read(ctx, c, "ListVolumes", req, o3v1connect.OMClient.ListVolumes)
+}
+
+// UpdateVolume changes owner, quotas or grants of a volume.
+func (c *Client) UpdateVolume(ctx context.Context, req *o3v1.UpdateVolumeRequest) (*o3v1.UpdateVolumeResponse, error) {
+	return write(ctx, c, "UpdateVolume", req, o3v1connect.OMClient.UpdateVolume)
+}
+
+// DeleteVolume deletes a volume that holds no bucket.
+func (c *Client) DeleteVolume(ctx context.Context, req *o3v1.DeleteVolumeRequest) (*o3v1.DeleteVolumeResponse, error) {
+	return write(ctx, c, "DeleteVolume", req, o3v1connect.OMClient.DeleteVolume)
+}
+
+// CreateBucket creates a bucket.
+func (c *Client) CreateBucket(ctx context.Context, req *o3v1.CreateBucketRequest) (*o3v1.CreateBucketResponse, error) {
+	return write(ctx, c, "CreateBucket", req, o3v1connect.OMClient.CreateBucket)
+}
+
+// GetBucket returns a bucket with its usage.
+func (c *Client) GetBucket(ctx context.Context, req *o3v1.GetBucketRequest) (*o3v1.GetBucketResponse, error) {
+	return read(ctx, c, "GetBucket", req, o3v1connect.OMClient.GetBucket)
+}
+
+// ListBuckets returns a page of a volume's buckets in byte order of their names; see Buckets.
+func (c *Client) ListBuckets(ctx context.Context, req *o3v1.ListBucketsRequest) (*o3v1.ListBucketsResponse, error) {
+	return read(ctx, c, "ListBuckets", req, o3v1connect.OMClient.ListBuckets)
+}
+
+// UpdateBucket changes owner, quotas, grants or tags of a bucket.
+func (c *Client) UpdateBucket(ctx context.Context, req *o3v1.UpdateBucketRequest) (*o3v1.UpdateBucketResponse, error) {
+	return write(ctx, c, "UpdateBucket", req, o3v1connect.OMClient.UpdateBucket)
+}
+
+// DeleteBucket deletes an empty bucket.
+func (c *Client) DeleteBucket(ctx context.Context, req *o3v1.DeleteBucketRequest) (*o3v1.DeleteBucketResponse, error) {
+	return write(ctx, c, "DeleteBucket", req, o3v1connect.OMClient.DeleteBucket)
+}
+
+// OpenKey notes that a large key is being written.
+func (c *Client) OpenKey(ctx context.Context, req *o3v1.OpenKeyRequest) (*o3v1.OpenKeyResponse, error) {
+	return write(ctx, c, "OpenKey", req, o3v1connect.OMClient.OpenKey)
+}
+
+// CommitKey publishes a key whose bytes are stored already or travel along.
+func (c *Client) CommitKey(ctx context.Context, req *o3v1.CommitKeyRequest) (*o3v1.CommitKeyResponse, error) {
+	return write(ctx, c, "CommitKey", req, o3v1connect.OMClient.CommitKey)
+}
+
+// AbandonKey takes back an OpenKey.
+func (c *Client) AbandonKey(ctx context.Context, req *o3v1.AbandonKeyRequest) (*o3v1.AbandonKeyResponse, error) {
+	return write(ctx, c, "AbandonKey", req, o3v1connect.OMClient.AbandonKey)
+}
+
+// GetKey returns what is known of a key; Get reads its bytes.
+func (c *Client) GetKey(ctx context.Context, req *o3v1.GetKeyRequest) (*o3v1.GetKeyResponse, error) {
+	return read(ctx, c, "GetKey", req, o3v1connect.OMClient.GetKey)
+}
+
+// ListKeys returns a page of a bucket's keys; see Keys.
+func (c *Client) ListKeys(ctx context.Context, req *o3v1.ListKeysRequest) (*o3v1.ListKeysResponse, error) {
+	return read(ctx, c, "ListKeys", req, o3v1connect.OMClient.ListKeys)
+}
+
+// DeleteKeys deletes up to 1,000 keys; each has a result of its own.
+func (c *Client) DeleteKeys(ctx context.Context, req *o3v1.DeleteKeysRequest) (*o3v1.DeleteKeysResponse, error) {
+	return write(ctx, c, "DeleteKeys", req, o3v1connect.OMClient.DeleteKeys)
+}
+
+// RenameKey moves a key or directory within its bucket.
+func (c *Client) RenameKey(ctx context.Context, req *o3v1.RenameKeyRequest) (*o3v1.RenameKeyResponse, error) {
+	return write(ctx, c, "RenameKey", req, o3v1connect.OMClient.RenameKey)
+}
+
+// CopyKey makes a key that shares the bytes of another.
+func (c *Client) CopyKey(ctx context.Context, req *o3v1.CopyKeyRequest) (*o3v1.CopyKeyResponse, error) {
+	return write(ctx, c, "CopyKey", req, o3v1connect.OMClient.CopyKey)
+}
+
+// UpdateKey changes tags, grants, owner or headers of a key.
+func (c *Client) UpdateKey(ctx context.Context, req *o3v1.UpdateKeyRequest) (*o3v1.UpdateKeyResponse, error) {
+	return write(ctx, c, "UpdateKey", req, o3v1connect.OMClient.UpdateKey)
+}
+
+// CreateDirectory creates a directory and those above it.
+func (c *Client) CreateDirectory(ctx context.Context, req *o3v1.CreateDirectoryRequest) (*o3v1.CreateDirectoryResponse, error) {
+	return write(ctx, c, "CreateDirectory", req, o3v1connect.OMClient.CreateDirectory)
+}
+
+// CreateUpload begins a multipart upload.
+func (c *Client) CreateUpload(ctx context.Context, req *o3v1.CreateUploadRequest) (*o3v1.CreateUploadResponse, error) {
+	return write(ctx, c, "CreateUpload", req, o3v1connect.OMClient.CreateUpload)
+}
+
+// CommitPart publishes a part of an upload.
+func (c *Client) CommitPart(ctx context.Context, req *o3v1.CommitPartRequest) (*o3v1.CommitPartResponse, error) {
+	return write(ctx, c, "CommitPart", req, o3v1connect.OMClient.CommitPart)
+}
+
+// CopyPart makes a part that shares the bytes of a key.
+func (c *Client) CopyPart(ctx context.Context, req *o3v1.CopyPartRequest) (*o3v1.CopyPartResponse, error) {
+	return write(ctx, c, "CopyPart", req, o3v1connect.OMClient.CopyPart)
+}
+
+// GetUpload returns an unfinished upload.
+func (c *Client) GetUpload(ctx context.Context, req *o3v1.GetUploadRequest) (*o3v1.GetUploadResponse, error) {
+	return read(ctx, c, "GetUpload", req, o3v1connect.OMClient.GetUpload)
+}
+
+// ListUploads returns a page of the unfinished uploads; see Uploads.
+func (c *Client) ListUploads(ctx context.Context, req *o3v1.ListUploadsRequest) (*o3v1.ListUploadsResponse, error) {
+	return read(ctx, c, "ListUploads", req, o3v1connect.OMClient.ListUploads)
+}
+
+// ListParts returns a page of the parts of an upload; see Parts.
+func (c *Client) ListParts(ctx context.Context, req *o3v1.ListPartsRequest) (*o3v1.ListPartsResponse, error) {
+	return read(ctx, c, "ListParts", req, o3v1connect.OMClient.ListParts)
+}
+
+// CompleteUpload makes a key of the parts of an upload.
+func (c *Client) CompleteUpload(ctx context.Context, req *o3v1.CompleteUploadRequest) (*o3v1.CompleteUploadResponse, error) {
+	return write(ctx, c, "CompleteUpload", req, o3v1connect.OMClient.CompleteUpload)
+}
+
+// AbortUpload drops an upload and its parts.
+func (c *Client) AbortUpload(ctx context.Context, req *o3v1.AbortUploadRequest) (*o3v1.AbortUploadResponse, error) {
+	return write(ctx, c, "AbortUpload", req, o3v1connect.OMClient.AbortUpload)
+}
+
+// CreateUser creates a user. Admins only.
+func (c *Client) CreateUser(ctx context.Context, req *o3v1.CreateUserRequest) (*o3v1.CreateUserResponse, error) {
+	return write(ctx, c, "CreateUser", req, o3v1connect.OMClient.CreateUser)
+}
+
+// ListUsers returns a page of the users; see Users.
+func (c *Client) ListUsers(ctx context.Context, req *o3v1.ListUsersRequest) (*o3v1.ListUsersResponse, error) {
+	return read(ctx, c, "ListUsers", req, o3v1connect.OMClient.ListUsers)
+}
+
+// UpdateUser changes the role of a user, or disables or enables it.
+func (c *Client) UpdateUser(ctx context.Context, req *o3v1.UpdateUserRequest) (*o3v1.UpdateUserResponse, error) {
+	return write(ctx, c, "UpdateUser", req, o3v1connect.OMClient.UpdateUser)
+}
+
+// DeleteUser deletes a user and its access keys.
+func (c *Client) DeleteUser(ctx context.Context, req *o3v1.DeleteUserRequest) (*o3v1.DeleteUserResponse, error) {
+	return write(ctx, c, "DeleteUser", req, o3v1connect.OMClient.DeleteUser)
+}
+
+// CreateAccessKey creates an access key, or gives an existing one a new secret. The answer alone holds the secret.
+func (c *Client) CreateAccessKey(ctx context.Context, req *o3v1.CreateAccessKeyRequest) (*o3v1.CreateAccessKeyResponse, error) {
+	return write(ctx, c, "CreateAccessKey", req, o3v1connect.OMClient.CreateAccessKey)
+}
+
+// ListAccessKeys returns a page of the access keys; see AccessKeys.
+func (c *Client) ListAccessKeys(ctx context.Context, req *o3v1.ListAccessKeysRequest) (*o3v1.ListAccessKeysResponse, error) {
+	return read(ctx, c, "ListAccessKeys", req, o3v1connect.OMClient.ListAccessKeys)
+}
+
+// RevokeAccessKey makes an access key useless for good.
+func (c *Client) RevokeAccessKey(ctx context.Context, req *o3v1.RevokeAccessKeyRequest) (*o3v1.RevokeAccessKeyResponse, error) {
+	return write(ctx, c, "RevokeAccessKey", req, o3v1connect.OMClient.RevokeAccessKey)
+}
+
+// Status returns the state of the node that answers.
+func (c *Client) Status(ctx context.Context, req *o3v1.StatusRequest) (*o3v1.StatusResponse, error) {
+	return read(ctx, c, "Status", req, o3v1connect.OMClient.Status)
+}
+
+// BlockStatus returns the state of the node's block store.
+func (c *Client) BlockStatus(ctx context.Context, req *o3v1.BlockStatusRequest) (*o3v1.BlockStatusResponse, error) {
+	return read(ctx, c, "BlockStatus", req, o3v1connect.OMClient.BlockStatus)
+}
+
+// StartScrub starts a check of every block of the node's store; one that runs goes on.
+func (c *Client) StartScrub(ctx context.Context, req *o3v1.StartScrubRequest) (*o3v1.StartScrubResponse, error) {
+	return read(ctx, c, "StartScrub", req, o3v1connect.OMClient.StartScrub)
+}

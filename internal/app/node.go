@@ -1,0 +1,311 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"o3/internal/audit"
+	"o3/internal/block/container"
+	"o3/internal/config"
+	"o3/internal/consensus"
+	"o3/internal/errs"
+	"o3/internal/ns"
+	"o3/internal/obs"
+	"o3/internal/om"
+	"o3/internal/pebblekv"
+	"o3/internal/reclaim"
+	"o3/internal/replica"
+	"o3/internal/rpc"
+	"o3/internal/s3"
+	"o3/internal/schema"
+	"o3/internal/tlsconf"
+)
+
+// node is a node's components, in the order they are made.
+type node struct {
+	cfg     *config.Config
+	obs     *obs.Obs
+	started time.Time
+	id      identity
+	halted  chan error // a component failed for good
+	closers []func() error
+
+	tracing *obs.Tracing
+	audit   *audit.Log
+	trail   trail
+	store   *pebblekv.Store
+	replica *replica.Replica
+	blocks  *container.Store
+	log     *consensus.Node
+	om      *om.Service
+	reclaim *reclaim.Service
+	reads   reads
+	scrubs  chan struct{}
+
+	gateway    *s3.Gateway
+	api        *rpc.Server
+	s3TLS      *tlsconf.Source
+	omTLS      *tlsconf.Source
+	s3Listener net.Listener
+	omListener net.Listener
+	noSpace    atomic.Bool
+}
+
+// halt stops the node because of err; later calls change nothing.
+func (n *node) halt(what string) func(error) {
+	return func(err error) {
+		n.obs.Log.Error("the node must stop", "component", what, "error", err)
+		select {
+		case n.halted <- fmt.Errorf("%s: %w", what, err):
+		default:
+		}
+	}
+}
+
+func (n *node) closing(f func() error) { n.closers = append(n.closers, f) }
+
+// close closes what was opened, the last first.
+func (n *node) close() (err error) {
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, n.closers[i]())
+	}
+	n.closers = nil
+	return err
+}
+
+// checkGroup refuses what this version cannot do.
+func (n *node) checkGroup() error {
+	if nodes := n.cfg.Raft.Nodes; len(nodes) > 1 {
+		return errs.New(errs.NotImplemented, fmt.Sprintf("ozone.om.nodes with %d nodes", len(nodes)),
+			"this version runs a group of one OM; leave the key unset")
+	}
+	return nil
+}
+
+func (n *node) dir(parts ...string) string {
+	return filepath.Join(append([]string{n.cfg.Node.DataDir}, parts...)...)
+}
+
+func (n *node) openTracing() (err error) {
+	n.tracing, err = n.obs.StartTracing(context.Background(), obs.TracingOptions{
+		Endpoint: n.cfg.Tracing.Endpoint, SampleRatio: n.cfg.Tracing.SampleRatio,
+	})
+	if err != nil {
+		return err
+	}
+	n.closing(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return n.tracing.Close(ctx)
+	})
+	return nil
+}
+
+func (n *node) openStore() (err error) {
+	n.store, err = pebblekv.Open(pebblekv.Options{
+		Dir: n.dir("om", "store"), Name: "om", Version: schema.Format, DisableWAL: true,
+		CacheBytes: n.cfg.DB.CacheSize, MemTableBytes: int(n.cfg.DB.MemtableSize),
+		Listener: n.obs.Store(n.halt("store")),
+	})
+	if err != nil {
+		return err
+	}
+	n.closing(n.store.Close)
+	n.obs.SampleStore(n.store)
+	n.replica, err = replica.Open(n.store)
+	return err
+}
+
+func (n *node) openBlocks() (err error) {
+	b := n.cfg.Block
+	reserve := b.Reserve
+	if reserve == 0 {
+		reserve = -1
+	}
+	n.blocks, err = container.Open(container.Options{
+		Dir: b.Dir, Node: n.id.Number, ContainerSize: b.ContainerSize, Reserve: reserve,
+		ReclaimBelow: 1 - b.RewriteThreshold, ReclaimRate: b.RewriteRate,
+		ScrubInterval: never(b.ScrubInterval), ScrubRate: b.ScrubRate,
+		Listener: n.obs.Blocks(n.halt("blocks"), func(on bool) { n.noSpace.Store(on) }),
+	})
+	if err != nil {
+		return err
+	}
+	n.closing(n.blocks.Close)
+	n.obs.SampleBlocks(n.blocks)
+	return nil
+}
+
+// never makes of a duration that means "off" when zero one that means it when
+// negative.
+func never(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+func (n *node) openLog() (err error) {
+	r := n.cfg.Raft
+	n.log, err = consensus.Open(consensus.Options{
+		ID: uint64(n.id.Number), Machine: n.replica, Dir: n.dir("om", "raft"), Bootstrap: []uint64{uint64(n.id.Number)},
+		TickInterval: r.TickInterval, ElectionTick: max(2, int(r.ElectionMin/r.TickInterval)),
+		MaxEntryBytes: int(r.EntryMaxSize), MaxQueueRequests: r.PendingLimit, RetainEntries: uint64(r.LogKeep),
+		Listener: n.obs.Consensus(n.halt("raft")),
+	})
+	if err != nil {
+		return err
+	}
+	n.closing(n.log.Close)
+	n.obs.SampleConsensus(n.log)
+	return nil
+}
+
+func (n *node) makeServices() error {
+	layout, _ := ns.ParseLayout(n.cfg.OM.DefaultLayout)
+	n.scrubs = make(chan struct{}, 1)
+	n.om = om.New(om.Options{
+		Store: n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
+		SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.readOnly, Guard: n.trail.guard,
+		Status: n.status, Blocks: blockAdmin{n},
+	})
+	s, b := n.cfg.Service, n.cfg.Block
+	n.reclaim = reclaim.New(reclaim.Options{
+		Store: n.store, Namespace: n.om, Blocks: n.blocks, Leads: n.leads,
+		PurgeInterval: s.DirDeleteInterval, PurgeBatch: uint32(s.DirDeleteBatch),
+		FreeInterval: s.KeyDeleteInterval, FreeBatch: s.KeyDeleteBatch, FreeGrace: never(b.FreeGrace),
+		ExpireInterval: min(s.OpenKeyInterval, n.cfg.Raft.RetryCacheTTL), ExpireBatch: uint32(s.OpenKeyBatch),
+		ClientExpiry: n.cfg.Raft.RetryCacheTTL, OpenKeyExpiry: s.OpenKeyExpire,
+		SweepInterval: never(b.SweepInterval), SweepGrace: b.SweepGrace,
+		OldestRead: n.reads.oldest, Listener: n.obs.Reclaim(),
+	})
+	n.obs.Health.Register(obs.Check{Name: "raft", Needed: true, Run: func(ctx context.Context) (string, error) {
+		return "", n.om.Ready(ctx)
+	}})
+	n.obs.Health.Register(obs.Check{Name: "blocks", Needed: true, Run: func(context.Context) (string, error) {
+		return "", n.blocks.Err()
+	}})
+	n.obs.Health.Register(obs.Check{Name: "space", Run: func(context.Context) (string, error) {
+		if why := n.readOnly(); why != "" {
+			return "", errs.New(errs.ReadOnly, "this node", why)
+		}
+		return "", nil
+	}})
+	return nil
+}
+
+func (n *node) leads() bool { return n.log.Status().Role == consensus.Leader }
+
+// readOnly tells why no write is taken, "" when it is.
+func (n *node) readOnly() string {
+	if n.noSpace.Load() {
+		return fmt.Sprintf("the free space of the disk is below ozone.block.reserve (%d bytes)", n.cfg.Block.Reserve)
+	}
+	return ""
+}
+
+// cores are the activities that the edges need.
+func (n *node) cores() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"raft":    n.log.Run,
+		"blocks":  n.blocks.Run,
+		"reclaim": n.reclaim.Run,
+		"audit":   n.trail.run,
+		"flush":   n.flush,
+		"scrub":   n.scrub,
+		"watch": func(ctx context.Context) error {
+			select {
+			case err := <-n.halted:
+				return err
+			case <-ctx.Done():
+				return nil
+			}
+		},
+	}
+}
+
+// flush makes what was applied durable every interval, so that a restart has
+// little to replay; and once more at the end.
+func (n *node) flush(ctx context.Context) error {
+	tick := time.NewTicker(n.cfg.DB.FlushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return n.replica.Flush()
+		}
+		durable, err := n.replica.Durable()
+		if err != nil {
+			return err
+		}
+		if durable.Index < n.replica.Applied().Index {
+			if err := n.replica.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// scrub runs the scrubs that an operator asks for.
+func (n *node) scrub(ctx context.Context) error {
+	for {
+		select {
+		case <-n.scrubs:
+		case <-ctx.Done():
+			return nil
+		}
+		if _, err := n.blocks.Scrub(ctx); err != nil && ctx.Err() == nil {
+			n.obs.Log.Error("scrub", "error", err)
+		}
+	}
+}
+
+// edges are the listeners.
+func (n *node) edges() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"s3": func(ctx context.Context) error { return n.serveS3(ctx) },
+		"om": func(ctx context.Context) error { return n.api.Serve(ctx, n.omListener) },
+	}
+}
+
+// serveS3 answers S3 clients until ctx ends, then lets requests in flight
+// finish for the grace.
+func (n *node) serveS3(ctx context.Context) error {
+	handler := n.obs.Observe(obs.HTTP{Listener: "s3", RequestID: "x-amz-request-id", Tracer: n.tracer("s3")}, n.gateway)
+	srv := &http.Server{
+		Handler: handler, ReadHeaderTimeout: n.cfg.S3.HeaderTimeout, IdleTimeout: n.cfg.S3.ConnectionIdle,
+		MaxHeaderBytes: 64 << 10, ErrorLog: n.obs.HTTPErrors("s3"),
+	}
+	if n.s3TLS != nil {
+		srv.TLSConfig = n.s3TLS.Server()
+	}
+	done := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		n.obs.Health.Stop()
+		grace, cancel := context.WithTimeout(context.Background(), n.cfg.Node.ShutdownGrace)
+		defer cancel()
+		err := srv.Shutdown(grace)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = srv.Close() // the grace is over: the rest is cut off
+		}
+		done <- err
+	}()
+	var err error
+	if n.s3TLS != nil {
+		err = srv.ServeTLS(n.s3Listener, "", "")
+	} else {
+		err = srv.Serve(n.s3Listener)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-done
+}

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"o3/internal/access"
+	"o3/internal/audit"
+	"o3/internal/errs"
+	"o3/internal/rpc"
+	"o3/internal/s3"
+)
+
+// trail writes the audit log from what the edges report: every change and
+// every admin act, done or refused.
+type trail struct {
+	log    *audit.Log // nil: off
+	strict bool
+	broken atomic.Pointer[error] // why the last record could not be written; strict only
+}
+
+func (n *node) openAudit() error {
+	a := n.cfg.Audit
+	if !a.Enabled {
+		return nil
+	}
+	log, err := audit.Open(audit.Options{
+		Path: a.Path, MaxSize: a.MaxSize, MaxFiles: a.MaxFiles, Queue: a.Queue, Strict: a.Strict,
+		Sync:     map[string]audit.Sync{"always": audit.SyncAlways, "interval": audit.SyncInterval, "never": audit.SyncNever}[a.Sync],
+		Listener: n.obs.Audit(),
+	})
+	if err != nil {
+		return err
+	}
+	n.audit = log
+	n.trail.log, n.trail.strict = log, a.Strict
+	n.closing(log.Close)
+	return nil
+}
+
+func (t *trail) run(ctx context.Context) error {
+	if t.log == nil {
+		return nil
+	}
+	return t.log.Run(ctx)
+}
+
+// guard refuses changes while a strict audit log cannot be written.
+func (t *trail) guard(ctx context.Context) error {
+	if t.log == nil || !t.strict || t.broken.Load() == nil {
+		return nil
+	}
+	p := access.FromContext(ctx)
+	t.record(ctx, audit.Record{Principal: p.User, AccessKey: p.AccessKey, Action: "audit:Retry", Result: errs.OK.String()})
+	if why := t.broken.Load(); why != nil {
+		return errs.New(errs.Unavailable, "audit log", "it cannot be written, and ozone.audit.strict allows no change without: "+(*why).Error())
+	}
+	return nil
+}
+
+func (t *trail) record(ctx context.Context, r audit.Record) {
+	if t.log == nil {
+		return
+	}
+	if err := t.log.Record(context.WithoutCancel(ctx), r); err != nil {
+		t.broken.Store(&err)
+	} else if t.broken.Load() != nil {
+		t.broken.Store(nil)
+	}
+}
+
+func (t *trail) s3(r s3.Request) {
+	if t.log == nil || !r.Changes {
+		return
+	}
+	resource := "/" + strings.Join([]string{r.Volume, r.Bucket, r.Key}, "/")
+	t.record(context.Background(), audit.Record{
+		Time: r.Started, RequestID: r.ID, Principal: r.Principal.User, AccessKey: r.Principal.AccessKey,
+		From: r.RemoteAddr, Action: "s3:" + r.Action, Resource: strings.TrimRight(resource, "/"),
+		Result: result(r.Err), Detail: detail(r.Err),
+	})
+}
+
+func (t *trail) rpc(c rpc.Call) {
+	if t.log == nil || !c.Write {
+		return
+	}
+	t.record(context.Background(), audit.Record{
+		RequestID: c.RequestID, Principal: c.Principal.User, AccessKey: c.AccessKey, From: c.Remote,
+		Action: "om:" + c.Procedure, Resource: c.Subject, Result: result(c.Err), Detail: detail(c.Err),
+	})
+}
+
+func result(err error) string { return errs.KindOf(err).String() }
+
+func detail(err error) string {
+	if e, ok := errors.AsType[*errs.Error](err); ok {
+		return e.Detail
+	}
+	return ""
+}

@@ -1,0 +1,105 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"runtime/debug"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	o3v1 "o3/api/o3/v1"
+	"o3/api/o3/v1/o3v1connect"
+	"o3/internal/errs"
+	"o3/internal/rpc/rpcerr"
+)
+
+type callKey struct{}
+
+// intercept runs around every handler whose request was decoded: it names the
+// subject, turns a panic into Internal, and translates the error.
+func (s *Server) intercept(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (resp connect.AnyResponse, err error) {
+		call, _ := ctx.Value(callKey{}).(*Call)
+		if call == nil {
+			call = new(Call)
+		}
+		if m, ok := req.Any().(proto.Message); ok {
+			call.Subject = subject(m)
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				err = errs.New(errs.Internal, call.Procedure, "")
+				err.(*errs.Error).Err = fmt.Errorf("panic: %v", v)
+				if s.opts.Listener.Panic != nil {
+					s.opts.Listener.Panic(*call, v, debug.Stack())
+				}
+			}
+			call.Err = nil
+			if err != nil {
+				call.Err = rpcerr.Of(err)
+				resp, err = nil, rpcerr.Encode(err)
+			}
+		}()
+		return next(ctx, req)
+	}
+}
+
+// subject says what a request is about, from its fields.
+func subject(m proto.Message) string {
+	r := m.ProtoReflect()
+	fields := r.Descriptor().Fields()
+	text := func(name protoreflect.Name) string {
+		if fd := fields.ByName(name); fd != nil && fd.Kind() == protoreflect.StringKind && fd.Cardinality() != protoreflect.Repeated {
+			return r.Get(fd).String()
+		}
+		return ""
+	}
+	for _, name := range []protoreflect.Name{"user", "id"} {
+		if v := text(name); v != "" {
+			return shorten(v)
+		}
+	}
+	var b strings.Builder
+	add := func(part string) {
+		if part != "" {
+			b.WriteString("/" + part)
+		}
+	}
+	add(text("volume"))
+	add(text("bucket"))
+	add(text("key") + text("path") + text("from"))
+	if d, ok := m.(*o3v1.DeleteKeysRequest); ok && len(d.Keys) > 0 {
+		add(d.Keys[0].GetKey())
+		if len(d.Keys) > 1 {
+			fmt.Fprintf(&b, " and %d more", len(d.Keys)-1)
+		}
+	}
+	const most = 4 << 10 // keys are shorter
+	out := strings.ToValidUTF8(b.String(), "\uFFFD")
+	return out[:min(len(out), most)]
+}
+
+// method is what the server knows of an RPC.
+type method struct{ write bool }
+
+// methodsOf returns the RPCs of the service. A request with a stamp is a
+// write; StartScrub is an admin act without one.
+func methodsOf() map[string]method {
+	out := map[string]method{}
+	all := o3v1.File_api_o3_v1_om_proto.Services().ByName("OM").Methods()
+	for i := range all.Len() {
+		m := all.Get(i)
+		out[string(m.Name())] = method{
+			write: m.Input().Fields().ByName("stamp") != nil || "/"+o3v1connect.OMName+"/"+string(m.Name()) == o3v1connect.OMStartScrubProcedure,
+		}
+	}
+	return out
+}
+
+// silent is the error log of net/http: what matters reaches the listener.
+func silent() *log.Logger { return log.New(io.Discard, "", 0) }

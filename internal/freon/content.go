@@ -1,0 +1,170 @@
+package freon
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"o3/internal/cli"
+)
+
+// Sizes is a range of sizes in bytes, both ends included: 4KB or 1KB-1MB.
+type Sizes struct{ Min, Max int64 }
+
+// maxSize is the largest object S3 takes in one piece.
+const maxSize = 5 << 30
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Sizes) UnmarshalText(text []byte) error {
+	low, high, ranged := strings.Cut(string(text), "-")
+	var a, b cli.Bytes
+	if err := a.UnmarshalText([]byte(low)); err != nil {
+		return err
+	}
+	if b = a; ranged {
+		if err := b.UnmarshalText([]byte(high)); err != nil {
+			return err
+		}
+	}
+	if a > b || b > maxSize {
+		return fmt.Errorf("%q is not a size or a range of sizes: write 4KB or 1KB-1MB, at most 5GB", text)
+	}
+	s.Min, s.Max = int64(a), int64(b)
+	return nil
+}
+
+// String writes s as it is read.
+func (s Sizes) String() string {
+	if s.Min == s.Max {
+		return sizeText(s.Min)
+	}
+	return sizeText(s.Min) + "-" + sizeText(s.Max)
+}
+
+func sizeText(n int64) string {
+	for i, unit := range []string{"GB", "MB", "KB"} {
+		if shift := 30 - 10*i; n != 0 && n%(1<<shift) == 0 {
+			return fmt.Sprintf("%d%s", n>>shift, unit)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+// content makes the bytes of keys: key n of a seed has one size and one of
+// variants bodies for ever. A body is the pool, read in a circle from the start
+// of its variant, so nothing is generated or copied while load runs. It is
+// immutable and safe for concurrent use.
+type content struct {
+	seed  uint64
+	sizes Sizes
+	pool  []byte
+}
+
+const (
+	poolSize = 1 << 20
+	variants = 256
+)
+
+func newContent(seed uint64, sizes Sizes, zero bool) *content {
+	c := &content{seed: seed, sizes: sizes, pool: make([]byte, poolSize)}
+	if !zero {
+		var key [32]byte
+		for i := range 8 {
+			key[i] = byte(seed >> (8 * i))
+		}
+		_, _ = rand.NewChaCha8(key).Read(c.pool) // never fails
+	}
+	return c
+}
+
+// body is the bytes of one key.
+type body struct {
+	pool []byte
+	from int // where in the pool it begins
+	size int64
+}
+
+// of returns the body of key n.
+func (c *content) of(n uint64) body {
+	h := scramble(n ^ scramble(c.seed))
+	size := c.sizes.Min
+	if span := uint64(c.sizes.Max-c.sizes.Min) + 1; span > 1 {
+		size += int64(scramble(h) % span)
+	}
+	return body{c.pool, int(h%variants) * (len(c.pool) / variants), size}
+}
+
+// scramble is a permutation of the 64-bit numbers (the finaliser of splitmix64).
+func scramble(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// at returns the bytes from offset up to the end of the pool or of the body;
+// none at the end of the body.
+func (b body) at(offset int64) []byte {
+	start := int((int64(b.from) + offset) % int64(len(b.pool)))
+	piece := b.pool[start:]
+	return piece[:min(int64(len(piece)), b.size-offset)]
+}
+
+// matches reports whether p is what the body holds at offset.
+func (b body) matches(offset int64, p []byte) bool {
+	if offset+int64(len(p)) > b.size {
+		return false
+	}
+	for len(p) > 0 {
+		piece := b.at(offset)
+		piece = piece[:min(len(piece), len(p))]
+		if !bytes.Equal(piece, p[:len(piece)]) {
+			return false
+		}
+		p, offset = p[len(piece):], offset+int64(len(piece))
+	}
+	return true
+}
+
+// bytes returns a copy of the body.
+func (b body) bytes() []byte {
+	out := make([]byte, 0, b.size)
+	for int64(len(out)) < b.size {
+		out = append(out, b.at(int64(len(out)))...)
+	}
+	return out
+}
+
+// sums remembers the SHA-256 of bodies; of one size there are few. It belongs
+// to one goroutine.
+type sums map[body256]string
+
+type body256 struct {
+	from int
+	size int64
+}
+
+// maxSums bounds what is remembered.
+const maxSums = 4 * variants
+
+// of returns the SHA-256 of b in hex.
+func (s sums) of(b body) string {
+	id := body256{b.from, b.size}
+	if sum, ok := s[id]; ok {
+		return sum
+	}
+	h := sha256.New()
+	for at := int64(0); at < b.size; {
+		piece := b.at(at)
+		h.Write(piece)
+		at += int64(len(piece))
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	if len(s) < maxSums {
+		s[id] = sum
+	}
+	return sum
+}

@@ -121,6 +121,9 @@ func total(extents []*o3v1.Extent) (n int64) {
 	return n
 }
 
+// MaxInline is the most bytes of an object that travel in a command, in bytes.
+const MaxInline = 1 << 20
+
 // checkExtents refuses a list that does not make up size bytes of blocks that
 // are the caller's own: direct, in containers, each named once.
 func checkExtents(subject string, extents []*o3v1.Extent, data []byte, size uint64) error {
@@ -129,6 +132,9 @@ func checkExtents(subject string, extents []*o3v1.Extent, data []byte, size uint
 	}
 	if len(data) > 0 && len(extents) > 0 {
 		return bad("has both data and extents")
+	}
+	if len(data) > MaxInline {
+		return bad("brings %d bytes along, at most %d are allowed; store them as blocks", len(data), MaxInline)
 	}
 	seen := make(map[block.ID]bool, len(extents))
 	for _, e := range extents {

@@ -10,12 +10,12 @@ import (
 
 // conflicts are the checks that look at more than one key, or at the machine.
 func conflicts() []func(*loader) {
-	return []func(*loader){portsDiffer, nodeIsListed, rootIsWhole, timesFit, reserveFits, tlsFilesWork, fileCanHoldSecrets}
+	return []func(*loader){portsDiffer, nodeIsListed, rootIsWhole, reserveFits, tlsFilesWork, fileCanHoldSecrets}
 }
 
 // portsDiffer refuses two listeners on one address.
 func portsDiffer(l *loader) {
-	names := []string{"ozone.s3g.http-address", "ozone.om.address", "ozone.om.ratis.address"}
+	names := []string{"ozone.s3g.http-address", "ozone.om.address"}
 	for i, b := range names {
 		for _, a := range names[:i] {
 			va, from := l.value(a)
@@ -80,15 +80,6 @@ func rootIsWhole(l *loader) {
 	}
 }
 
-func timesFit(l *loader) {
-	r := l.config.Raft
-	if r.ElectionMin < 5*r.TickInterval {
-		l.conflict("ozone.om.ratis.minimum.timeout",
-			fmt.Sprintf("less than five times ozone.om.ratis.tick.interval = %s", FormatDuration(r.TickInterval)),
-			"at least "+FormatDuration(5*r.TickInterval), "ozone.om.ratis.tick.interval")
-	}
-}
-
 // reserveFits wants a reserve smaller than the disk.
 func reserveFits(l *loader) {
 	if l.wrong["ozone.block.dir"] {
@@ -112,7 +103,7 @@ func tlsFilesWork(l *loader) {
 	for _, t := range []struct {
 		prefix string
 		tls    TLS
-	}{{"ozone.s3g.tls", l.config.S3.TLS}, {"ozone.om.tls", l.config.OM.TLS}, {"ozone.om.ratis.tls", l.config.Raft.TLS}} {
+	}{{"ozone.s3g.tls", l.config.S3.TLS}, {"ozone.om.tls", l.config.OM.TLS}} {
 		cert, key, ca := t.prefix+".cert", t.prefix+".key", t.prefix+".client.ca"
 		switch {
 		case t.tls.Cert == "" && t.tls.Key != "":
@@ -127,9 +118,6 @@ func tlsFilesWork(l *loader) {
 				l.conflict(name, err.Error(), "", cert, key, ca)
 			}
 		}
-	}
-	if r := l.config.Raft.TLS; r.Cert != "" && r.ClientCA == "" {
-		l.conflict("ozone.om.ratis.tls.cert", "ozone.om.ratis.tls.client.ca is not set, so anybody with TLS could join the OMs", "an authority for the peers beside it", "ozone.om.ratis.tls.client.ca")
 	}
 }
 

@@ -2,12 +2,18 @@ package config
 
 import "strings"
 
+// alone is said of keys about other OMs.
+const alone = "this version runs a group of one OM, which talks to no other"
+
 // moved are keys of Ozone that people bring along: what O3 has instead.
 func moved() []struct{ name, say string } {
 	return []struct{ name, say string }{
 		{"ozone.om.http-address", "the OM has one listener, ozone.om.address"},
 		{"ozone.om.https-address", "set ozone.om.tls.cert and ozone.om.tls.key; ozone.om.address stays"},
-		{"ozone.om.ratis.port", "set ozone.om.ratis.address, as host:port"},
+		{"ozone.om.ratis.address", alone},
+		{"ozone.om.ratis.port", alone},
+		{"ozone.om.ratis.minimum.timeout", alone},
+		{"ozone.om.ratis.tls.", alone},
 		{"ozone.om.db.dirs", "the store lies in ozone.metadata.dirs"},
 		{"ozone.om.ratis.storage.dir", "the log lies in ozone.metadata.dirs"},
 		{"ozone.om.service.ids", "there is one group of OMs: ozone.om.nodes"},

@@ -32,7 +32,7 @@ func obsKeys() group {
 			field: func(c *Config) any { return &c.Audit.MaxFiles },
 		}, {
 			Name: "ozone.audit.log.queue", Type: Int, Default: "8192", Min: "1", Max: "1000000", ShownBy: "app.TestKeyAudit",
-			Doc:   "How many records may wait to be written; beyond it they are counted as lost, or with strict the request waits.",
+			Doc:   "How many records may wait to be written; beyond it they are counted as lost, or with strict the next ones wait.",
 			field: func(c *Config) any { return &c.Audit.Queue },
 		}, {
 			Name: "ozone.audit.log.sync", Type: Enum, Values: []string{"always", "interval", "never"}, Default: "interval", ShownBy: "app.TestKeyAudit",
@@ -40,7 +40,7 @@ func obsKeys() group {
 			field: func(c *Config) any { return &c.Audit.Sync },
 		}, {
 			Name: "ozone.audit.log.strict", Type: Bool, Default: "false", ShownBy: "app.TestKeyAudit",
-			Doc:   "Whether a request whose audit record cannot be written fails.",
+			Doc:   "Whether changes are refused while the audit log cannot be written.",
 			field: func(c *Config) any { return &c.Audit.Strict },
 		}, {
 			Name: "ozone.metrics.enabled", Type: Bool, Default: "true", ShownBy: "app.TestKeyMetrics",

@@ -39,31 +39,19 @@ func raftKeys() group {
 	raft := func(f func(*Raft) any) func(*Config) any { return func(c *Config) any { return f(&c.Raft) } }
 	keys := []Key{
 		{
-			Name: "ozone.om.ratis.address", Type: Address, Default: ":9872", ShownBy: "app.TestKeyAddresses",
-			Doc:   "Where the OM listens for the other OMs.",
-			field: raft(func(r *Raft) any { return &r.Address }),
-		}, {
 			Name: "ozone.om.nodes", Type: List, ShownBy: "app.TestKeyNodes", check: checkNode,
-			Doc:   "All OMs of the group with their Raft addresses, as `id=host:port`; unset, this node is alone.",
+			Doc:   "All OMs of the group, as `id=host:port`; unset, this node is alone. This version refuses a list of several.",
 			field: raft(func(r *Raft) any { return &r.Nodes }),
 		}, {
-			Name: "ozone.om.ratis.tick.interval", Type: Duration, Default: "100ms", Min: "5ms", Max: "10s", ShownBy: "app.TestKeyElection",
-			Doc:   "The beat of the Raft clock; a leader sends a heartbeat on each.",
-			field: raft(func(r *Raft) any { return &r.TickInterval }),
-		}, {
-			Name: "ozone.om.ratis.minimum.timeout", Type: Duration, Default: "1s", Min: "25ms", Max: "5m", ShownBy: "app.TestKeyElection",
-			Doc:   "The shortest silence of the leader after which an election starts; at least five beats.",
-			field: raft(func(r *Raft) any { return &r.ElectionMin }),
-		}, {
 			Name: "ozone.om.ratis.entry.max.size", Type: Size, Default: "4MB", Min: "128KB", Max: "32MB", ShownBy: "app.TestKeyEntryMaxSize",
-			Doc:   "How many bytes of waiting requests are put into one log entry.",
+			Doc:   "How many bytes of waiting requests are put into one log entry; a larger request is refused.",
 			field: raft(func(r *Raft) any { return &r.EntryMaxSize }),
 		}, {
 			Name: "ozone.om.ratis.server.pending.write.element-limit", Type: Int, Default: "4096", Min: "1", Max: "1000000", ShownBy: "app.TestKeyPendingWrites",
 			Doc:   "How many requests may wait for the log; one more is answered SlowDown.",
 			field: raft(func(r *Raft) any { return &r.PendingLimit }),
 		}, {
-			Name: "ozone.om.ratis.log.purge.preservation.log.num", Type: Int, Default: "100000", Min: "0", Max: "1000000000", ShownBy: "app.TestKeyLogKeep",
+			Name: "ozone.om.ratis.log.purge.preservation.log.num", Type: Int, Default: "100000", Min: "1", Max: "1000000000", ShownBy: "app.TestKeyLogKeep",
 			Doc:   "How many of the newest log entries are kept although the store has them on disk, so that a node that was away can catch up from the log.",
 			field: raft(func(r *Raft) any { return &r.LogKeep }),
 		}, {
@@ -72,8 +60,7 @@ func raftKeys() group {
 			field: raft(func(r *Raft) any { return &r.RetryCacheTTL }),
 		},
 	}
-	keys = append(keys, tlsKeys("ozone.om.ratis.tls", "the Raft transport", func(c *Config) *TLS { return &c.Raft.TLS })...)
-	return group{"Replication", "", keys}
+	return group{"Replication", "This version runs a group of one OM: every change still goes through its Raft log.", keys}
 }
 
 var nodeIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)

@@ -29,7 +29,7 @@ func s3Keys() group {
 			field: s3(func(s *S3) any { return &s.DefaultLayout }),
 		}, {
 			Name: "ozone.s3g.max.inflight.requests", Type: Int, Default: "1024", Min: "1", Max: "1000000", ShownBy: "app.TestKeyMaxInFlight",
-			Doc:   "How many S3 requests are served at a time; one more is answered SlowDown.",
+			Doc:   "How many requests are served at a time, through S3 and through the OM API each; one more is answered SlowDown.",
 			field: s3(func(s *S3) any { return &s.MaxInFlight }),
 		}, {
 			Name: "ozone.s3g.request.header.timeout", Type: Duration, Default: "30s", Min: "100ms", Max: "1h", ShownBy: "app.TestKeyHeaderTimeout",
@@ -45,7 +45,7 @@ func s3Keys() group {
 			field: s3(func(s *S3) any { return &s.ConnectionIdle }),
 		}, {
 			Name: "ozone.s3g.clock.skew", Type: Duration, Default: "15m", Min: "1s", Max: "1d", ShownBy: "app.TestKeyClockSkew",
-			Doc:   "How far a signature's time may be from the server's clock; beyond it RequestTimeTooSkewed.",
+			Doc:   "How far a signature's time may be from the server's clock, through S3 and the OM API; beyond it RequestTimeTooSkewed.",
 			field: s3(func(s *S3) any { return &s.ClockSkew }),
 		}, {
 			Name: "ozone.s3g.list.max.keys.limit", Type: Int, Default: "1000", Min: "1", Max: "10000", ShownBy: "app.TestKeyListMaxKeys",

@@ -31,7 +31,7 @@ func blockKeys() group {
 			Doc:   "Free space on the disks of data and metadata below which the node refuses writes (read-only) until there is more again.",
 			field: block(func(b *Block) any { return &b.Reserve }),
 		}, {
-			Name: "ozone.block.container.size", Type: Size, Default: "1GB", Min: "1MB", Max: "64GB", ShownBy: "app.TestKeyContainerSize",
+			Name: "ozone.block.container.size", Type: Size, Default: "1GB", Min: "1MB", Max: "16GB", ShownBy: "app.TestKeyContainerSize",
 			Doc:   "The size at which a container is closed and the next one begun; the block that reaches it is still written whole.",
 			field: block(func(b *Block) any { return &b.ContainerSize }),
 		}, {

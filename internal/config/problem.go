@@ -38,12 +38,14 @@ func (p Problem) String() string {
 type Problems []Problem
 
 // Error returns a heading and one line for each problem.
-func (p Problems) Error() string {
+func (p Problems) Error() string { return "configuration: " + p.detail() }
+
+func (p Problems) detail() string {
 	var b strings.Builder
 	if len(p) == 1 {
-		b.WriteString("configuration: 1 problem")
+		b.WriteString("1 problem")
 	} else {
-		fmt.Fprintf(&b, "configuration: %d problems", len(p))
+		fmt.Fprintf(&b, "%d problems", len(p))
 	}
 	for _, one := range p {
 		b.WriteString("\n  ")
@@ -52,10 +54,8 @@ func (p Problems) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the error its kind.
-func (p Problems) Unwrap() error {
-	return errs.New(errs.Invalid, "configuration", fmt.Sprintf("%d problems", len(p)))
-}
+// Unwrap gives the error its kind, and users every line.
+func (p Problems) Unwrap() error { return errs.New(errs.Invalid, "configuration", p.detail()) }
 
 // Origin says which kind of source a value came from. Later ones win.
 type Origin uint8

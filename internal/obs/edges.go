@@ -36,19 +36,6 @@ func (o *Obs) Reclaim() reclaim.Listener {
 	}
 }
 
-// RPC is what a finished call of the OM API reports: it is counted as a request
-// of the listener om.
-func (o *Obs) RPC(c rpc.Call) {
-	code := 200
-	if c.Err != nil {
-		code = 500
-	}
-	o.Request(Request{
-		Listener: "om", Route: c.Procedure, Code: code, Method: "POST", Path: c.Subject, From: c.Remote,
-		ID: c.RequestID, Took: c.Duration, Received: c.Bytes,
-	})
-}
-
 // RPCPanic notes a handler that panicked.
 func (o *Obs) RPCPanic(c rpc.Call, value any, stack []byte) {
 	o.Log.Error("rpc: a handler panicked", "procedure", c.Procedure, "request_id", c.RequestID, "panic", value, "stack", string(stack))

@@ -1,5 +1,7 @@
 package obs
 
+import "slices"
+
 // MetricType is what a metric's numbers do.
 type MetricType uint8
 
@@ -32,7 +34,7 @@ func latencyBuckets() []float64 {
 // Table returns every metric of ours, in the order of docs/metrics.md. The Go
 // runtime and the process add theirs (go_*, process_*).
 func Table() []Metric {
-	return append(processTable(), partsTable()...)
+	return slices.Concat(processTable(), storeTable(), raftTable(), blockTable(), reclaimTable())
 }
 
 // processTable returns the metrics of the process and its listeners.

@@ -1,13 +1,13 @@
 package obs
 
-// partsTable returns the metrics of the parts below the listeners: store, log,
-// blocks and reclaim.
-func partsTable() []Metric {
-	sampled := func(t MetricType, name, unit, help string, labels ...string) Metric {
-		return Metric{Name: name, Type: t, Unit: unit, Help: help, Labels: labels, Sampled: true}
-	}
+// sampled returns a row that is read at each scrape.
+func sampled(t MetricType, name, unit, help string, labels ...string) Metric {
+	return Metric{Name: name, Type: t, Unit: unit, Help: help, Labels: labels, Sampled: true}
+}
+
+// storeTable returns the metrics of the namespace store.
+func storeTable() []Metric {
 	return []Metric{
-		// Namespace store.
 		{Name: "o3_store_stall_seconds_total", Type: Counter, Unit: "seconds", Labels: []string{"reason"},
 			Help: "Time that commits waited for flushes or compactions"},
 		{Name: "o3_store_flush_seconds", Type: Histogram, Unit: "seconds", Buckets: latencyBuckets(),
@@ -27,8 +27,12 @@ func partsTable() []Metric {
 		sampled(Counter, "o3_store_cache_hits_total", "reads", "Blocks of tables found in memory"),
 		sampled(Counter, "o3_store_cache_misses_total", "reads", "Blocks of tables read from disk"),
 		sampled(Gauge, "o3_store_failed", "1", "1 when the store takes no writes any more"),
+	}
+}
 
-		// Raft log.
+// raftTable returns the metrics of the Raft node.
+func raftTable() []Metric {
+	return []Metric{
 		{Name: "o3_raft_append_seconds", Type: Histogram, Unit: "seconds", Buckets: latencyBuckets(),
 			Help: "Time to write and sync a batch of the log"},
 		{Name: "o3_raft_appended_entries_total", Type: Counter, Unit: "entries", Help: "Entries written to the log"},
@@ -49,8 +53,12 @@ func partsTable() []Metric {
 		sampled(Gauge, "o3_raft_last_index", "index", "Last entry of the log"),
 		sampled(Gauge, "o3_raft_log_bytes", "bytes", "Size of the log, about"),
 		sampled(Gauge, "o3_raft_queued_requests", "requests", "Requests that wait for the log"),
+	}
+}
 
-		// Blocks.
+// blockTable returns the metrics of the block store.
+func blockTable() []Metric {
+	return []Metric{
 		{Name: "o3_block_damages_total", Type: Counter, Unit: "ranges",
 			Help: "Times that bytes of a container failed their checksum; the same damage may be met again"},
 		{Name: "o3_block_torn_total", Type: Counter, Unit: "files",
@@ -76,8 +84,12 @@ func partsTable() []Metric {
 		sampled(Counter, "o3_block_syncs_total", "syncs", "Syncs of files and directories"),
 		sampled(Gauge, "o3_block_scrub_blocks", "blocks", "Blocks read by the scrub under way, or by the last one"),
 		sampled(Gauge, "o3_block_scrub_damages", "ranges", "Damages it found"),
+	}
+}
 
-		// Reclaim.
+// reclaimTable returns the metrics of the service that gives space back.
+func reclaimTable() []Metric {
+	return []Metric{
 		{Name: "o3_reclaim_purged_rows_total", Type: Counter, Unit: "rows", Help: "Rows below deleted directories that were purged"},
 		{Name: "o3_reclaim_freed_blocks_total", Type: Counter, Unit: "blocks", Help: "Blocks of deleted keys that were freed"},
 		{Name: "o3_reclaim_freed_bytes_total", Type: Counter, Unit: "bytes", Help: "Their bytes"},

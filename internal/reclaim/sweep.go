@@ -8,6 +8,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/block"
+	"o3/internal/errs"
 	"o3/internal/view"
 )
 
@@ -34,9 +35,11 @@ func (s *Service) Sweep(ctx context.Context) (Sweep, error) {
 		}
 		return ctx.Err()
 	})
-	if err != nil {
+	hurt := err
+	if err != nil && errs.KindOf(err) != errs.Corrupt {
 		return out, err
 	}
+	// A damaged container was passed over: what was listed can be swept.
 	// The rows are read after the list: a block named by then is in the view.
 	snap := s.o.Store.Snapshot()
 	err = view.Named(snap, func(extents []*o3v1.Extent) error {
@@ -57,7 +60,7 @@ func (s *Service) Sweep(ctx context.Context) (Sweep, error) {
 	if s.o.Listener.Swept != nil {
 		s.o.Listener.Swept(out)
 	}
-	return out, nil
+	return out, hurt
 }
 
 func add(sets map[uint64]*roaring64.Bitmap, id block.ID) {

@@ -188,7 +188,7 @@ func (s *Store) readBox(f vfs.File, id uint64, gen uint32, name string) (*box, e
 		b.tail, b.blocks, b.bytes = sl.tail, int64(sl.blocks), sl.bytes
 		return b, nil
 	}
-	return b, s.recover(b, f, decodeMark(h.salt, page[markAt:]))
+	return b, s.rescan(b, f, decodeMark(h.salt, page[markAt:]))
 }
 
 // headOf returns the header in page, from whichever copy is good.
@@ -244,9 +244,9 @@ func (s *Store) sealOf(b *box, page []byte) (seal, bool) {
 	return good, ok
 }
 
-// recover makes the index of a container without a seal by a scan, and has it
+// rescan makes the index of a container without a seal by a scan, and has it
 // sealed.
-func (s *Store) recover(b *box, f vfs.File, durable int64) error {
+func (s *Store) rescan(b *box, f vfs.File, durable int64) error {
 	got, err := scan(f, b.place, b.size, durable)
 	if err != nil {
 		return fmt.Errorf("container: reading %s: %w", b.place.name, err)

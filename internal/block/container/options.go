@@ -46,7 +46,7 @@ type Options struct {
 	// negative no bound.
 	ReclaimRate int64
 	// ScrubInterval is the time from the start of one scrub to that of the
-	// next. 0 means 7 days.
+	// next. 0 means 7 days, negative that only Scrub makes one.
 	ScrubInterval time.Duration
 	// ScrubRate bounds the scrub, in bytes per second. 0 means 16 MiB,
 	// negative no bound.
@@ -112,7 +112,6 @@ func (o Options) Validate() error {
 	add(o.Streams > 0, "streams %d: at least 1", o.Streams)
 	add(o.ReclaimBelow > 0 && o.ReclaimBelow < 1, "reclaim below %g: between 0 and 1", o.ReclaimBelow)
 	add(o.ReclaimInterval > 0, "reclaim interval %v: above 0", o.ReclaimInterval)
-	add(o.ScrubInterval > 0, "scrub interval %v: above 0", o.ScrubInterval)
 	if bad == "" {
 		return nil
 	}

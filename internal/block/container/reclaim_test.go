@@ -247,6 +247,26 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestNoScrub: a negative interval leaves scrubbing to Scrub.
+func TestNoScrub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := tiny(vfs.NewMem())
+		o.ScrubInterval = -1
+		scrubs := 0
+		o.Listener.Scrubbed = func(ScrubReport) { scrubs++ }
+		s := open(t, o)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx) }()
+		time.Sleep(30 * 24 * time.Hour)
+		if _, err := s.Scrub(t.Context()); err != nil || scrubs != 1 {
+			t.Fatalf("%d scrubs, %v", scrubs, err)
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // TestScrubResumes: a scrub that was interrupted goes on where it was, in the
 // next process too, and reports what both saw.
 func TestScrubResumes(t *testing.T) {

@@ -98,6 +98,9 @@ func (s *Store) runReclaim(ctx context.Context) error {
 }
 
 func (s *Store) runScrub(ctx context.Context) error {
+	if s.o.ScrubInterval < 0 {
+		return nil
+	}
 	for {
 		timer := time.NewTimer(s.untilScrub())
 		select {

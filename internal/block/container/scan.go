@@ -2,6 +2,7 @@ package container
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 
@@ -60,29 +61,51 @@ func scan(f io.ReaderAt, pl place, limit, trusted int64) (scanned, error) {
 // bridge goes over damage: if it is the header of one record, whose tail is
 // good, the block keeps its entry, so that a read of it says what is wrong.
 func (s *scanned) bridge(f io.ReaderAt, pl place, from, to int64) error {
+	e, ok, err := s.bridged(f, pl, from, to)
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		s.entries = append(s.entries, e)
+		s.damage = append(s.damage, pl.damage(e, BlockHeader, from, recordHead, "header checksum mismatch"))
+	default:
+		s.damage = append(s.damage, pl.gap(from, to))
+	}
+	return nil
+}
+
+// bridged makes the entry of the one record between from and to by its tail.
+func (s *scanned) bridged(f io.ReaderAt, pl place, from, to int64) (e entry, ok bool, err error) {
+	if to-from < pl.record(0) {
+		return entry{}, false, nil
+	}
 	end := make([]byte, trailerSize)
-	if err := readFull(f, end, max(from, to-trailerSize)); err != nil {
-		return readFault(err, pl.gap(from, to))
+	if err := readFull(f, end, to-trailerSize); err != nil {
+		return entry{}, false, unlessShort(err)
 	}
 	local, length := le.Uint64(end), int64(le.Uint64(end[8:]))
-	if local > s.last() && local <= math.MaxUint32 && length >= 0 && length <= block.MaxSize &&
-		pl.record(length) == to-from {
-		e := entry{local: uint32(local), length: uint32(length), offset: from}
-		tail := make([]byte, pl.tail(length))
-		if err := readFull(f, tail, pl.tailOffset(e)); err != nil {
-			return readFault(err, pl.gap(from, to))
-		}
-		if _, err := pl.checkTail(tail, e); err == nil {
-			if n := len(s.entries); n > 0 {
-				e.created = s.entries[n-1].created
-			}
-			s.entries = append(s.entries, e)
-			s.damage = append(s.damage, pl.damage(e, BlockHeader, from, recordHead, "header checksum mismatch"))
-			return nil
-		}
+	if local <= s.last() || local > math.MaxUint32 || length < 0 || length > block.MaxSize ||
+		pl.record(length) != to-from {
+		return entry{}, false, nil
 	}
-	s.damage = append(s.damage, pl.gap(from, to))
-	return nil
+	e = entry{local: uint32(local), length: uint32(length), offset: from}
+	if n := len(s.entries); n > 0 {
+		e.created = s.entries[n-1].created
+	}
+	tail := make([]byte, pl.tail(length))
+	if err := readFull(f, tail, pl.tailOffset(e)); err != nil {
+		return entry{}, false, unlessShort(err)
+	}
+	_, err = pl.checkTail(tail, e)
+	return e, err == nil, nil
+}
+
+// unlessShort is nil for the error of a file that ended.
+func unlessShort(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 // last is the highest local id found so far.

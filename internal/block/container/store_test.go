@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -29,8 +28,8 @@ func TestOptions(t *testing.T) {
 		"container large": {func(o *Options) { o.ContainerSize = 17 << 30 }, []string{"1 MiB to 16 GiB"}},
 		"small size":      {func(o *Options) { o.SmallSize = 100 }, []string{"small size 100: 64 KiB to 4 MiB"}},
 		"reclaim below":   {func(o *Options) { o.ReclaimBelow = 1 }, []string{"reclaim below 1: between 0 and 1"}},
-		"several": {func(o *Options) { o.Handles, o.Streams, o.ScrubInterval, o.ReclaimInterval = -1, -1, -1, -1 },
-			[]string{"handles -1", "streams -1", "scrub interval", "reclaim interval"}},
+		"several": {func(o *Options) { o.Handles, o.Streams, o.ReclaimInterval = -1, -1, -1 },
+			[]string{"handles -1", "streams -1", "reclaim interval"}},
 	} {
 		o := Options{Dir: "/d", FS: vfs.NewMem()}
 		c.change(&o)
@@ -322,45 +321,3 @@ func (f *readFile) ReadAt(p []byte, off int64) (int, error) {
 	f.bytes.Add(int64(n))
 	return n, err
 }
-
-// TestAbortedSpace: on a disk, what an aborted block took is free at once, and
-// a closed container has no bytes allocated ahead.
-func TestAbortedSpace(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, Options{Dir: dir, Reserve: -1})
-	r := io.MultiReader(bytes.NewReader(make([]byte, 5<<20)), strings.NewReader(""), &failingReader{})
-	if _, err := s.Put(t.Context(), r, -1); err == nil {
-		t.Fatal("stored")
-	}
-	used := func() (n int64) {
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			st, err := f.Info()
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += st.Size()
-		}
-		return n
-	}
-	if n := used(); n > 64<<10 {
-		t.Fatalf("%d bytes after an aborted block", n)
-	}
-	info, err := s.Put(t.Context(), strings.NewReader("x"), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := allocated(t, dir+"/"+containerName(info.ID.Container, 1)); n > 1<<20 {
-		t.Fatalf("%d bytes allocated for one small block", n)
-	}
-}
-
-type failingReader struct{}
-
-func (failingReader) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -76,18 +76,24 @@ func TestPlanted(t *testing.T) {
 		{"TruncateApplied", 3, consensus.Faults{TruncateApplied: true}},
 		{"Reapply", 1, consensus.Faults{Reapply: true}},
 		{"Reapply", 3, consensus.Faults{Reapply: true}},
+		{"ForgetConf", 3, consensus.Faults{ForgetConf: true}},
 		{"ReadLocally", 3, consensus.Faults{ReadLocally: true}},
 	} {
 		t.Run(fmt.Sprintf("%s/%d", p.name, p.nodes), func(t *testing.T) {
 			t.Parallel()
-			tune := func(o *consensus.Options) { consensus.Plant(o, p.plant) }
-			for i := range 60 {
+			tune := func(o *consensus.Options) {
+				consensus.Plant(o, p.plant)
+				if p.plant.TruncateApplied {
+					o.RetainEntries, o.TruncateStep = 1, 1
+				}
+			}
+			for i := range 200 {
 				if err := history(uint64(i), p.nodes, 400, tune, nil); err != nil {
 					t.Logf("found with seed %d: %v", i, err)
 					return
 				}
 			}
-			t.Fatal("not found in 60 histories")
+			t.Fatal("not found in 200 histories")
 		})
 	}
 }

@@ -99,7 +99,7 @@ func (o *Oracle) Settled(machines []*Machine) {
 func (o *Oracle) Linearizable(limit time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if r := porcupine.CheckOperationsTimeout(model, o.history, limit); r == porcupine.Illegal {
+	if r := porcupine.CheckOperationsTimeout(register(), o.history, limit); r == porcupine.Illegal {
 		o.fault("the clients' history of %d operations is not linearizable", len(o.history))
 	}
 }
@@ -115,29 +115,31 @@ type output struct {
 	unknown bool
 }
 
-// model is a register that answers a write with its old value.
-var model = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		by := map[string][]porcupine.Operation{}
-		for _, op := range history {
-			r := op.Input.(input).register
-			by[r] = append(by[r], op)
-		}
-		var parts [][]porcupine.Operation
-		for _, p := range by {
-			parts = append(parts, p)
-		}
-		return parts
-	},
-	Init: func() any { return "" },
-	Step: func(state, in, out any) (bool, any) {
-		i, o := in.(input), out.(output)
-		if !o.unknown && o.value != state.(string) {
-			return false, state
-		}
-		if i.write {
-			return true, i.value
-		}
-		return true, state
-	},
+// register is a model of registers that answer a write with their old value.
+func register() porcupine.Model {
+	return porcupine.Model{
+		Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+			by := map[string][]porcupine.Operation{}
+			for _, op := range history {
+				r := op.Input.(input).register
+				by[r] = append(by[r], op)
+			}
+			var parts [][]porcupine.Operation
+			for _, p := range by {
+				parts = append(parts, p)
+			}
+			return parts
+		},
+		Init: func() any { return "" },
+		Step: func(state, in, out any) (bool, any) {
+			i, o := in.(input), out.(output)
+			if !o.unknown && o.value != state.(string) {
+				return false, state
+			}
+			if i.write {
+				return true, i.value
+			}
+			return true, state
+		},
+	}
 }

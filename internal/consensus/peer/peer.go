@@ -81,7 +81,6 @@ const maxFrame = 320 << 20
 // Peers is the transport of one node.
 type Peers struct {
 	opt    Options
-	http   *http.Client
 	target Target
 	bound  chan struct{} // closed by Bind
 
@@ -118,17 +117,27 @@ func New(o Options) (*Peers, error) {
 		o.Member = func(id uint64) bool { _, ok := o.Address(id); return ok }
 	}
 	return &Peers{
-		opt: o, http: &http.Client{Transport: transport(o)}, bound: make(chan struct{}),
-		queues: map[uint64]*queue{}, fresh: make(chan *queue, 64),
+		opt: o, bound: make(chan struct{}), queues: map[uint64]*queue{}, fresh: make(chan *queue, 64),
 	}, nil
 }
 
-func transport(o Options) *http.Transport {
+// transport returns an HTTP client's transport to one node: beyond what TLS
+// verifies, the other end's certificate must be that node's.
+func transport(o Options, id uint64) *http.Transport {
 	t := &http.Transport{
-		TLSClientConfig: o.TLS,
-		Protocols:       &http.Protocols{},
-		HTTP2:           &http.HTTP2Config{SendPingTimeout: o.PingAfter, PingTimeout: o.PingAfter},
-		DialContext:     (&net.Dialer{Timeout: o.PingAfter}).DialContext,
+		Protocols:   &http.Protocols{},
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: o.PingAfter, PingTimeout: o.PingAfter},
+		DialContext: (&net.Dialer{Timeout: o.PingAfter}).DialContext,
+	}
+	if o.TLS != nil {
+		t.TLSClientConfig = o.TLS.Clone()
+		t.TLSClientConfig.VerifyConnection = func(s tls.ConnectionState) error {
+			got, err := identify(o.Cluster, s.PeerCertificates[0])
+			if err == nil && got != id {
+				err = errs.New(errs.Denied, fmt.Sprintf("node %d", id), fmt.Sprintf("the certificate is node %d's", got))
+			}
+			return err
+		}
 	}
 	t.Protocols.SetHTTP2(o.TLS != nil)
 	t.Protocols.SetUnencryptedHTTP2(o.TLS == nil)
@@ -172,7 +181,6 @@ func (p *Peers) queue(id uint64) *queue {
 // Run sends until ctx ends, and returns nil.
 func (p *Peers) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	defer p.http.CloseIdleConnections()
 	for {
 		select {
 		case q := <-p.fresh:
@@ -187,7 +195,7 @@ func (p *Peers) Run(ctx context.Context) error {
 }
 
 // client returns a client for the node's present address.
-func (p *Peers) client(id uint64) (raftv1connect.RaftServiceClient, error) {
+func (p *Peers) client(h *http.Client, id uint64) (raftv1connect.RaftServiceClient, error) {
 	addr, ok := p.opt.Address(id)
 	if !ok {
 		return nil, errs.New(errs.Unavailable, fmt.Sprintf("node %d", id), "has no address")
@@ -199,7 +207,7 @@ func (p *Peers) client(id uint64) (raftv1connect.RaftServiceClient, error) {
 		}
 		scheme = "http://"
 	}
-	return raftv1connect.NewRaftServiceClient(p.http, scheme+addr), nil
+	return raftv1connect.NewRaftServiceClient(h, scheme+addr), nil
 }
 
 func loopback(hostport string) bool {

@@ -240,18 +240,27 @@ func TestRefused(t *testing.T) {
 		arrives bool
 	}{
 		{"member", "test", peer.Name("test", 1), ca, true, "", true},
-		{"another cluster", "foreign", peer.Name("test", 1), ca, true, `not "foreign"`, false},
+		{"the receiver is another node", "test", peer.Name("test", 1), ca, true, "", false},
+		{"another cluster", "foreign", peer.Name("test", 1), ca, true, "", false},
+		{"another cluster in plain text", "foreign", "", nil, true, `not "foreign"`, false},
+		{"not a member in plain text", "test", "", nil, false, "not a member", false},
 		{"another node's certificate", "test", peer.Name("test", 3), ca, true, "node 3's", false},
 		{"another cluster's certificate", "test", peer.Name("foreign", 1), ca, true, "names no node", false},
 		{"not a member", "test", peer.Name("test", 1), ca, false, "not a member", false},
 		{"an unknown authority", "test", peer.Name("test", 1), other, true, "", false},
-		{"plain text", "test", "", nil, true, "", false},
+		{"plain text to TLS", "test", "", nil, true, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, server := ca.configs(t, 2, peer.Name("test", 2))
+			receiver := uint64(2)
+			if c.name == "the receiver is another node" {
+				receiver = 3
+			}
+			serverClient, server := ca.configs(t, 2, peer.Name("test", receiver))
+			if strings.HasSuffix(c.name, "in plain text") {
+				serverClient, server = nil, nil
+			}
 			refused := make(chan string, 100)
 			dir := &directory{m: map[uint64]string{1: "127.0.0.1:1"}}
-			serverClient, _ := ca.configs(t, 2, peer.Name("test", 2))
 			b, err := peer.New(peer.Options{
 				ID: 2, Cluster: "test", Address: dir.get, TLS: serverClient,
 				Member:   func(uint64) bool { return c.member },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -71,6 +72,9 @@ func (p *Peers) serve(ctx context.Context, q *queue) {
 	case <-ctx.Done():
 		return
 	}
+	t := transport(p.opt, q.id)
+	defer t.CloseIdleConnections()
+	h := &http.Client{Transport: t}
 	const least = 20 * time.Millisecond
 	wait := least
 	for {
@@ -80,7 +84,7 @@ func (p *Peers) serve(ctx context.Context, q *queue) {
 			return
 		}
 		began := time.Now()
-		err := p.stream(ctx, q)
+		err := p.stream(ctx, h, q)
 		if ctx.Err() != nil {
 			return
 		}
@@ -106,10 +110,10 @@ func (p *Peers) serve(ctx context.Context, q *queue) {
 }
 
 // stream opens a stream and sends until it breaks.
-func (p *Peers) stream(ctx context.Context, q *queue) error {
+func (p *Peers) stream(ctx context.Context, h *http.Client, q *queue) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := p.client(q.id)
+	c, err := p.client(h, q.id)
 	if err != nil {
 		return err
 	}

@@ -42,8 +42,14 @@ const (
 	guardMagic = "o3 tail\x01"
 )
 
-func openGuard(fs vfs.FS, path string) (*guard, error) {
-	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+func openGuard(fs vfs.FS, path string, readOnly bool) (*guard, error) {
+	var f vfs.File
+	var err error
+	if readOnly {
+		f, err = fs.Open(path)
+	} else {
+		f, err = fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	}
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, path, err)
 	}

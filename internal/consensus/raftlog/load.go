@@ -49,6 +49,9 @@ func (l *Log) loadFormat() error {
 		return err
 	}
 	if !ok {
+		if l.opt.readOnly {
+			return errs.New(errs.FormatUnknown, l.opt.Dir, "a store without the marker of a raft log")
+		}
 		if l.opt.NodeID == 0 {
 			return errs.New(errs.Invalid, "node id 0", "a node id is at least 1")
 		}
@@ -74,7 +77,7 @@ func (l *Log) loadFormat() error {
 		if err != nil {
 			return err
 		}
-		if !ok || id[0] != l.opt.NodeID {
+		if !ok || id[0] != l.opt.NodeID && !l.opt.readOnly {
 			return errs.New(errs.Invalid, l.opt.Dir, fmt.Sprintf("the raft log of node %v, opened as node %d", id, l.opt.NodeID))
 		}
 		n, _, err := l.row(keyCount, 1)
@@ -85,12 +88,15 @@ func (l *Log) loadFormat() error {
 			l.incarnation = n[0]
 		}
 	}
+	if l.opt.readOnly {
+		return nil
+	}
 	l.incarnation++
 	b := l.db.NewBatch()
 	defer b.Close()
-	b.Set(keyFormat, seal(keyFormat, binary.BigEndian.AppendUint32([]byte(magic), Version)), nil)
-	b.Set(keyNode, seal(keyNode, appendUint64s(nil, l.opt.NodeID)), nil)
-	b.Set(keyCount, seal(keyCount, appendUint64s(nil, l.incarnation)), nil)
+	b.Set([]byte(keyFormat), seal(keyFormat, binary.BigEndian.AppendUint32([]byte(magic), Version)), nil)
+	b.Set([]byte(keyNode), seal(keyNode, appendUint64s(nil, l.opt.NodeID)), nil)
+	b.Set([]byte(keyCount), seal(keyCount, appendUint64s(nil, l.incarnation)), nil)
 	return corruption("raft log", commit(b, true))
 }
 

@@ -53,6 +53,7 @@ func openPebble(o Options) (*pebble.DB, error) {
 	defer cache.Unref()
 	po := &pebble.Options{
 		FS:                          o.FS,
+		ReadOnly:                    o.readOnly,
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		MemTableSize:                uint64(o.MemTableBytes),

@@ -40,6 +40,8 @@ type Options struct {
 	// Background hears errors of Pebble's background work, which it retries.
 	// It must not block. Nil is silent.
 	Background func(error)
+
+	readOnly bool // nothing is changed: Verify
 }
 
 // Base is where the log begins: the state at Index was not built from this
@@ -95,8 +97,10 @@ func Open(o Options) (*Log, error) {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 32 << 20
 	}
-	if err := makeDir(o.FS, o.FS.PathJoin(o.Dir, storeDir)); err != nil {
-		return nil, errs.Wrap(errs.Internal, o.Dir, err)
+	if !o.readOnly {
+		if err := makeDir(o.FS, o.FS.PathJoin(o.Dir, storeDir)); err != nil {
+			return nil, errs.Wrap(errs.Internal, o.Dir, err)
+		}
 	}
 	db, err := openPebble(o)
 	if err != nil {
@@ -106,7 +110,7 @@ func Open(o Options) (*Log, error) {
 	if err := l.load(); err != nil {
 		return nil, closing(err, l.db.Close)
 	}
-	if l.guard, err = openGuard(o.FS, o.FS.PathJoin(o.Dir, guardFile)); err != nil {
+	if l.guard, err = openGuard(o.FS, o.FS.PathJoin(o.Dir, guardFile), o.readOnly); err != nil {
 		return nil, closing(err, l.db.Close)
 	}
 	if err := l.guard.check(l.last, l.hard); err != nil {
@@ -183,8 +187,8 @@ func (l *Log) fill(b *pebble.Batch, w Write) (position, error) {
 			return after, err
 		}
 		after, first = position{w.Base.Index, w.Base.Term}, w.Base.Index+1
-		b.Set(keyBase, encodeBase(*w.Base), nil)
-		b.Set(keyTrunc, encodePosition(after), nil)
+		b.Set([]byte(keyBase), encodeBase(*w.Base), nil)
+		b.Set([]byte(keyTrunc), encodePosition(after), nil)
 	}
 	if n := len(w.Entries); n > 0 {
 		lo := w.Entries[0].GetIndex()
@@ -208,7 +212,7 @@ func (l *Log) fill(b *pebble.Batch, w Write) (position, error) {
 		after = position{hi.GetIndex(), hi.GetTerm()}
 	}
 	if !raft.IsEmptyHardState(w.Hard) {
-		b.Set(keyHard, encodeHard(w.Hard), nil)
+		b.Set([]byte(keyHard), encodeHard(w.Hard), nil)
 	}
 	return after, nil
 }
@@ -254,7 +258,7 @@ func (l *Log) TruncateTo(index uint64) error {
 	if err := b.DeleteRange(entryKey(0), entryKey(index+1), nil); err != nil {
 		return l.fail(err)
 	}
-	b.Set(keyTrunc, encodePosition(position{index, term}), nil)
+	b.Set([]byte(keyTrunc), encodePosition(position{index, term}), nil)
 	if err := commit(b, false); err != nil {
 		return l.fail(err)
 	}
@@ -277,7 +281,7 @@ func (l *Log) BytesAfter(index uint64) int64 {
 // what it can.
 func (l *Log) Close() error {
 	err := l.guard.close()
-	if l.broken == nil {
+	if l.broken == nil && !l.opt.readOnly {
 		err = first(err, guarded(l.db.Flush))
 	}
 	closed := guarded(l.db.Close)

@@ -207,7 +207,7 @@ func flip(t *testing.T, flushed bool) {
 			continue
 		}
 		used := len(bytes.TrimRight(buf, "\x00"))
-		for at := 0; at < used; at += 1 + used/rounds(60, 5000) {
+		for at := 0; at < used; at += 1 + used/rounds(30, 5000) {
 			c := killed()
 			b, err := c.UnsafeGetFileDataBuffer(path)
 			if err != nil {
@@ -319,7 +319,7 @@ func TestRefused(t *testing.T) {
 			put(t, l, keyFormat, seal(keyFormat, []byte("something else entirely")))
 		}, errs.FormatUnknown, "not a raft log"},
 		{"no marker", func(t *testing.T, l *Log) {
-			if err := l.db.Delete(keyFormat, pebble.Sync); err != nil {
+			if err := l.db.Delete([]byte(keyFormat), pebble.Sync); err != nil {
 				t.Fatal(err)
 			}
 		}, errs.FormatUnknown, "without the marker"},
@@ -365,9 +365,9 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, l *Log, key, value []byte) {
+func put(t *testing.T, l *Log, key string, value []byte) {
 	t.Helper()
-	if err := l.db.Set(key, value, pebble.Sync); err != nil {
+	if err := l.db.Set([]byte(key), value, pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,18 +14,16 @@ import (
 
 // The keys. Entries are 'e' and the index, big-endian; the rest is 'm' and a
 // name. See docs/formats/raftlog.md.
-var (
-	keyFormat = []byte("mformat")
-	keyNode   = []byte("mnode")
-	keyCount  = []byte("mincarnation")
-	keyHard   = []byte("mhard")
-	keyBase   = []byte("mbase")
-	keyTrunc  = []byte("mtrunc")
+const (
+	keyFormat = "mformat"
+	keyNode   = "mnode"
+	keyCount  = "mincarnation"
+	keyHard   = "mhard"
+	keyBase   = "mbase"
+	keyTrunc  = "mtrunc"
 )
 
 const magic = "o3 raft log\x00"
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // An entry's value: type (1), term (8), data, then the checksum (4) of the
 // key and all before it.
@@ -63,26 +61,27 @@ func decodeEntry(key, value []byte) (*pb.Entry, error) {
 
 func checksum(parts ...[]byte) uint32 {
 	var c uint32
+	t := crc32.MakeTable(crc32.Castagnoli) // one for all callers
 	for _, p := range parts {
-		c = crc32.Update(c, castagnoli, p)
+		c = crc32.Update(c, t, p)
 	}
 	return c
 }
 
 // Small rows are a payload and its checksum, which covers the key too.
 
-func seal(key, payload []byte) []byte {
-	return binary.BigEndian.AppendUint32(payload, checksum(key, payload))
+func seal(key string, payload []byte) []byte {
+	return binary.BigEndian.AppendUint32(payload, checksum([]byte(key), payload))
 }
 
-func unseal(key, value []byte) ([]byte, error) {
+func unseal(key string, value []byte) ([]byte, error) {
 	if len(value) >= 4 {
 		p := value[:len(value)-4]
-		if checksum(key, p) == binary.BigEndian.Uint32(value[len(p):]) {
+		if checksum([]byte(key), p) == binary.BigEndian.Uint32(value[len(p):]) {
 			return p, nil
 		}
 	}
-	return nil, errs.New(errs.Corrupt, "raft log row "+string(key[1:]), "its checksum does not match")
+	return nil, errs.New(errs.Corrupt, "raft log row "+key[1:], "its checksum does not match")
 }
 
 func encodePosition(p position) []byte {
@@ -120,13 +119,13 @@ func appendUint64s(p []byte, vs ...uint64) []byte {
 }
 
 // row reads a small row of n numbers; ok is false when it is absent.
-func (l *Log) row(key []byte, n int) (vs []uint64, ok bool, err error) {
+func (l *Log) row(key string, n int) (vs []uint64, ok bool, err error) {
 	p, ok, err := l.payload(key)
 	if err != nil || !ok {
 		return nil, false, err
 	}
 	if len(p) != 8*n {
-		return nil, false, errs.New(errs.Corrupt, "raft log row "+string(key[1:]), fmt.Sprintf("%d bytes", len(p)))
+		return nil, false, errs.New(errs.Corrupt, "raft log row "+key[1:], fmt.Sprintf("%d bytes", len(p)))
 	}
 	for i := range n {
 		vs = append(vs, binary.BigEndian.Uint64(p[8*i:]))
@@ -134,13 +133,13 @@ func (l *Log) row(key []byte, n int) (vs []uint64, ok bool, err error) {
 	return vs, true, nil
 }
 
-func (l *Log) payload(key []byte) (p []byte, ok bool, err error) {
-	v, c, err := l.db.Get(key)
+func (l *Log) payload(key string) (p []byte, ok bool, err error) {
+	v, c, err := l.db.Get([]byte(key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, corruption("raft log row "+string(key[1:]), err)
+		return nil, false, corruption("raft log row "+key[1:], err)
 	}
 	defer c.Close()
 	p, err = unseal(key, v)

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
@@ -61,8 +63,10 @@ func (t *Tx) Remember(stamp *o3v1.Stamp, now int64, reply []byte) error {
 		}
 	}
 	row.Answers = append(kept, &schemapb.Answer{Sequence: stamp.Sequence, Reply: reply})
-	if n := len(row.Answers) - maxAnswers; n > 0 {
-		row.Answers = row.Answers[n:]
+	for len(row.Answers) > maxAnswers { // the oldest: a late copy of it is refused from now on
+		oldest := slices.MinFunc(row.Answers, func(a, b *schemapb.Answer) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		row.Acked = oldest.Sequence + 1
+		row.Answers = slices.DeleteFunc(row.Answers, func(a *schemapb.Answer) bool { return a == oldest })
 	}
 	c.dirty = true
 	return nil

@@ -136,7 +136,10 @@ func checkExtents(subject string, extents []*o3v1.Extent, data []byte, size uint
 	if len(data) > MaxInline {
 		return bad("brings %d bytes along, at most %d are allowed; store them as blocks", len(data), MaxInline)
 	}
-	seen := make(map[block.ID]bool, len(extents))
+	var seen map[block.ID]bool // not needed for one
+	if len(extents) > 1 {
+		seen = make(map[block.ID]bool, len(extents))
+	}
 	for _, e := range extents {
 		switch {
 		case e.Container == 0 || e.Indirect || len(e.Data) > 0:
@@ -146,7 +149,9 @@ func checkExtents(subject string, extents []*o3v1.Extent, data []byte, size uint
 		case seen[blockOf(e)]:
 			return bad("block %v is named twice", blockOf(e))
 		}
-		seen[blockOf(e)] = true
+		if seen != nil {
+			seen[blockOf(e)] = true
+		}
 	}
 	if n := uint64(total(extents)) + uint64(len(data)); n != size {
 		return bad("size is %d but the extents hold %d bytes", size, n)

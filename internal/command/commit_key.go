@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"fmt"
 
 	o3v1 "o3/api/o3/v1"
@@ -112,7 +111,7 @@ func (t *Tx) store(extents []*o3v1.Extent, data []byte) ([]*o3v1.Extent, error) 
 	if len(data) == 0 {
 		return t.pack(extents)
 	}
-	e, err := t.keep(bytes.Clone(data))
+	e, err := t.keep(data)
 	return []*o3v1.Extent{e}, err
 }
 

@@ -148,8 +148,8 @@ func createAccessKey(t *Tx, c *o3v1.CreateAccessKeyRequest) (*o3v1.CreateAccessK
 	return &o3v1.CreateAccessKeyResponse{Key: AccessKeyInfo(c.Id, row)}, schema.AccessKeys.Put(t.w, c.Id, row)
 }
 
-// revokeAccessKey makes a key worthless for ever; its row stays, so that logs
-// can be read.
+// revokeAccessKey makes a key worthless, until an admin gives it a new secret;
+// its row stays, so that logs can be read.
 func revokeAccessKey(t *Tx, c *o3v1.RevokeAccessKeyRequest) (*o3v1.RevokeAccessKeyResponse, error) {
 	row, ok, err := schema.AccessKeys.Get(t.w, c.Id)
 	if err != nil {

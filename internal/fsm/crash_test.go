@@ -10,6 +10,7 @@ import (
 
 	"o3/internal/errs"
 	"o3/internal/fsm"
+	"o3/internal/kv"
 	"o3/internal/kv/kvtest"
 	"o3/internal/kv/memkv"
 	"o3/internal/pebblekv"
@@ -45,6 +46,33 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// flusher flushes after a commit now and then, as a full memtable would: so a
+// crash can fall between any two commits.
+type flusher struct {
+	kv.Store
+	r *crashRun
+}
+
+type flusherBatch struct {
+	kv.Batch
+	f flusher
+}
+
+func (f flusher) NewBatch() kv.Batch { return flusherBatch{f.Store.NewBatch(), f} }
+
+func (b flusherBatch) Commit(sync bool) error {
+	err := b.Batch.Commit(sync)
+	if err != nil || b.f.r.rng.IntN(8) > 0 {
+		return err
+	}
+	if err := b.f.Store.Flush(); err != nil {
+		return err
+	}
+	p, _, err := fsm.ReadPosition(b.f.Store)
+	b.f.r.flushed = p.Index
+	return err
+}
+
 // crashRun replays one log again and again.
 type crashRun struct {
 	t          *testing.T
@@ -52,6 +80,7 @@ type crashRun struct {
 	log        []fsm.Entry
 	positions  []fsm.Position // at each index
 	answers    [][][]byte     // of each entry
+	flushed    uint64         // index that a crash must not lose
 	lost, kept int
 }
 
@@ -84,12 +113,12 @@ func same(a, b fsm.Position) bool {
 // round runs the log over one disk with a few power cuts.
 func (r *crashRun) round() {
 	disk := vfs.NewCrashableMem()
-	flushed := uint64(0)
+	r.flushed = 0
 	for cuts := r.rng.IntN(3); ; cuts-- {
 		store, m := r.open(disk)
 		applied := m.Position().Index
-		if applied < flushed {
-			r.t.Fatalf("index %d was flushed, but %d is found", flushed, applied)
+		if applied < r.flushed {
+			r.t.Fatalf("index %d was flushed, but %d is found", r.flushed, applied)
 		}
 		r.kept += int(applied)
 		stop := uint64(len(r.log))
@@ -98,12 +127,6 @@ func (r *crashRun) round() {
 		}
 		for m.Position().Index < stop {
 			r.apply(m, stop)
-			if r.rng.IntN(8) == 0 {
-				if err := store.Flush(); err != nil {
-					r.t.Fatal(err)
-				}
-				flushed = m.Position().Index
-			}
 		}
 		next := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.rng.IntN(101), RNG: rand.New(rand.NewPCG(r.rng.Uint64(), 3))})
 		end := m.Position()
@@ -128,7 +151,7 @@ func (r *crashRun) open(disk vfs.FS) (*pebblekv.Store, *fsm.Machine) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	m, err := fsm.Open(store, fsm.Position{})
+	m, err := fsm.Open(flusher{store, r}, fsm.Position{})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 
@@ -31,14 +30,12 @@ func (d *Digest) Remove(key, value []byte) {
 	d.Hi, _ = bits.Sub64(d.Hi, h.Hi, borrow)
 }
 
-// hashRow hashes the key's length, the key and the value, so that no two rows
-// hash the same bytes.
-func hashRow(key, value []byte) xxh3.Uint128 {
-	var stack [512]byte
-	b := binary.LittleEndian.AppendUint32(stack[:0], uint32(len(key)))
-	b = append(b, key...)
-	b = append(b, value...)
-	return xxh3.Hash128(b)
+// hashRow hashes a row without copying it: the value, seeded with half of the
+// key's hash, with the other half added.
+func hashRow(key, value []byte) Digest {
+	k := xxh3.Hash128(key)
+	v := xxh3.Hash128Seed(value, k.Lo)
+	return Digest{Hi: v.Hi + k.Hi, Lo: v.Lo}
 }
 
 // String returns the digest as 32 hexadecimal digits.

@@ -176,4 +176,3 @@ func merge(page view.Page) (out []string) {
 	}
 	return out
 }
-

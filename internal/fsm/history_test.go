@@ -34,7 +34,7 @@ import (
 // the same digest. O3_SEED=n replays; O3_NIGHTLY=1 runs for minutes.
 func TestHistories(t *testing.T) {
 	seed := kvtest.Seed(t)
-	n, limit := 200, 20*time.Second
+	n, limit := 120, 20*time.Second
 	if os.Getenv("O3_NIGHTLY") != "" {
 		n, limit = 1<<30, 5*time.Minute
 	}
@@ -129,7 +129,7 @@ func (h *history) errorf(format string, args ...any) {
 // acts are what a history is made of. Each returns the outcome.
 var acts = map[string]func(*history) errs.Kind{
 	"put": (*history).put, "put2": (*history).put, "delete": (*history).delete, "rename": (*history).rename, "rename2": (*history).rename,
-	"copy": (*history).copy, "mkdir": (*history).mkdir, "update": (*history).update,
+	"copy": (*history).copy, "mkdir": (*history).mkdir, "subtree": (*history).subtree, "update": (*history).update,
 	"createUpload": (*history).createUpload, "part": (*history).part, "copyPart": (*history).copyPart,
 	"complete": (*history).complete, "abort": (*history).abort,
 	"purge": (*history).purge, "freed": (*history).freed, "open": (*history).open, "expire": (*history).expire,
@@ -500,6 +500,25 @@ func (h *history) mkdir() errs.Kind {
 	return a.Kind
 }
 
+// subtree puts a few keys below one directory, and often deletes it whole.
+func (h *history) subtree() errs.Kind {
+	name, b := h.anyBucket()
+	dir := strings.TrimSuffix(h.path(b), "/") + "/"
+	kind := errs.OK
+	for i := range 2 + h.rng.IntN(6) {
+		path := dir + h.pick([]string{"", "", "s/"}) + fmt.Sprint(i)
+		a := h.send(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: name, Key: path}, h.admit(name, path, nil))
+		if kind = a.Kind; kind == errs.OK {
+			h.published(b, path, a.Body.(*o3v1.CommitKeyResponse).Key, nil, "")
+		}
+	}
+	if b.tree && h.rng.IntN(3) > 0 {
+		b.delete(&o3v1.DeleteKey{Key: dir}, true, false)
+		h.send(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: name, Recursive: true, Keys: []*o3v1.DeleteKey{{Key: dir}}}, errs.OK)
+	}
+	return kind
+}
+
 func (h *history) update() errs.Kind {
 	name, b := h.anyBucket()
 	path, value := h.keyPath(b), fmt.Sprint(h.rng.IntN(100))
@@ -517,7 +536,7 @@ func (h *history) update() errs.Kind {
 }
 
 func (h *history) purge() errs.Kind {
-	limit := uint32(1 + h.rng.IntN(12))
+	limit := uint32(1 + h.rng.IntN(4)*h.rng.IntN(4))
 	a := h.send(&commandpb.PurgeDirectories{Limit: limit}, errs.OK)
 	if r, ok := a.Body.(*commandpb.PurgeDirectoriesReply); ok && r.Rows > limit {
 		h.errorf("purged %d rows", r.Rows)

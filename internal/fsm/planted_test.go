@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// planted are mistakes that TestHistories must find: text of a source file that
-// occurs there once, and what it is replaced with.
+// planted are mistakes that TestHistories, or TestCrash where the text is about
+// the position, must find: text of a source file that occurs there once, and
+// what it is replaced with.
 var planted = []struct{ name, file, old, new string }{
 	{"an overwrite drops no names", "command/entries.go", "if old != nil {\n\t\tif err := t.retire", "if old != nil && entry == nil {\n\t\tif err := t.retire"},
 	{"a name too many is dropped", "command/blocks.go", "case row.Count > 2:", "case row.Count > 3:"},
@@ -36,7 +37,11 @@ var planted = []struct{ name, file, old, new string }{
 	{"a bucket's counters of a batch get lost", "command/tx.go", "if b.dirty {", "if b.dirty && b.row.UsedKeys%7 != 3 {"},
 	{"a deleted bucket stays in the cache", "command/buckets.go", "delete(t.buckets, b.key)", "b.dirty = false"},
 	{"the digest keeps replaced rows", "fsm/machine.go", "if oldOK {", "if false && oldOK {"},
-	{"a refusal costs no op in some batches", "fsm/machine.go", "m.pos.Op++", "m.pos.Op += 1 + uint64(m.rows.Len())/50000"},
+	{"a refusal costs no op in some batches", "fsm/machine.go", "m.pos.Op++", "m.pos.Op += 1 + uint64(m.rows.Len())/3000"},
+	{"the position is written in a batch of its own", "fsm/machine.go",
+		"if err := m.savePosition(b); err != nil {\n\t\treturn err\n\t}\n\treturn b.Commit(false)\n}\n\nfunc (m",
+		"if err := b.Commit(false); err != nil {\n\t\treturn err\n\t}\n\tp := m.store.NewBatch()\n\tdefer p.Close()\n\t" +
+			"if err := m.savePosition(p); err != nil {\n\t\treturn err\n\t}\n\treturn p.Commit(false)\n}\n\nfunc (m"},
 	{"start-after is off by one", "view/list.go", "start = o.StartAfter + \"\\x00\"", "start = o.StartAfter"},
 	{"a token starts one name late", "view/list.go", "page.Truncated, page.NextToken = true, encodeToken(path)", "page.Truncated, page.NextToken = true, encodeToken(path+\"\\x00\")"},
 	{"a page stops before its first row", "view/list.go", "c.steps = 0 //", "c.steps += 0 //"},
@@ -78,20 +83,20 @@ func TestPlanted(t *testing.T) {
 			if err := os.WriteFile(overlay, list, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-run", "^TestHistories$", ".")
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-run", "^Test(Histories|Crash)$", ".")
 			for _, e := range os.Environ() {
 				if !strings.HasPrefix(e, "O3_") {
 					cmd.Env = append(cmd.Env, e)
 				}
 			}
 			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "--- FAIL: TestHistories") {
+			if err == nil || !strings.Contains(string(out), "--- FAIL: Test") {
 				t.Errorf("not found: %v\n%s", err, out)
 				return
 			}
 			for line := range strings.SplitSeq(string(out), "\n") {
-				if strings.Contains(line, "after ") || strings.Contains(line, "want") || strings.Contains(line, "cut otherwise") {
-					t.Logf("found: %.300s", strings.TrimSpace(line))
+				if strings.Contains(line, "_test.go:") && !strings.Contains(line, "O3_SEED") {
+					t.Logf("found: %.200s", strings.TrimSpace(line))
 					break
 				}
 			}

@@ -60,13 +60,20 @@ func bucketFor(ctx context.Context, v view.View, volume, name string, need o3v1.
 
 func permissionName(p o3v1.Permission) string { return p.String()[len("PERMISSION_"):] }
 
+// noBucket is an id that no bucket has: apply refuses a request with it, unless
+// it remembers the request's answer.
+const noBucket = ^ns.ObjectID(0)
+
 // mayWrite checks that the caller has the permission on the bucket, and returns
-// the bucket's id for apply to compare.
-func (s *Service) mayWrite(ctx context.Context, volume, bucket string, need o3v1.Permission) (id ns.ObjectID, layout ns.Layout, err error) {
+// the bucket's id for apply to compare. A stamped request that was answered
+// before passes, so that it gets its answer again and not what it caused.
+func (s *Service) mayWrite(ctx context.Context, stamp *o3v1.Stamp, volume, bucket string, need o3v1.Permission) (id ns.ObjectID, layout ns.Layout, err error) {
 	err = s.peek(func(v view.View) error {
 		b, err := bucketFor(ctx, v, volume, bucket, need)
 		if err == nil {
 			id, layout = b.ID(), b.Layout()
+		} else if known, kerr := v.Answered(stamp); kerr == nil && known {
+			id, err = noBucket, nil
 		}
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/command"
@@ -17,7 +18,7 @@ func (s *Service) OpenKey(ctx context.Context, r *o3v1.OpenKeyRequest) (*o3v1.Op
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +31,7 @@ func (s *Service) CommitKey(ctx context.Context, r *o3v1.CommitKeyRequest) (*o3v
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, layout, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, layout, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +51,14 @@ func (s *Service) CommitKey(ctx context.Context, r *o3v1.CommitKeyRequest) (*o3v
 }
 
 // deadline returns until when blocks written at dataMs may be named. The sweep
-// frees blocks twice as old.
-func (s *Service) deadline(dataMs int64) int64 { return dataMs + s.o.SweepGrace.Milliseconds()/2 }
+// frees blocks twice as old. A client whose clock is ahead gets no more time.
+func (s *Service) deadline(dataMs int64) int64 {
+	return min(dataMs, time.Now().UnixMilli()) + s.o.SweepGrace.Milliseconds()/2
+}
 
 // AbandonKey forgets a key that was being written.
 func (s *Service) AbandonKey(ctx context.Context, r *o3v1.AbandonKeyRequest) (*o3v1.AbandonKeyResponse, error) {
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +131,7 @@ func (s *Service) DeleteKeys(ctx context.Context, r *o3v1.DeleteKeysRequest) (*o
 	if len(r.Keys) > command.MaxDeletes {
 		return nil, errs.New(errs.Invalid, "keys", fmt.Sprintf("%d keys, at most %d are allowed", len(r.Keys), command.MaxDeletes))
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, remove)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, remove)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +140,7 @@ func (s *Service) DeleteKeys(ctx context.Context, r *o3v1.DeleteKeysRequest) (*o
 
 // RenameKey moves a key or directory within its bucket.
 func (s *Service) RenameKey(ctx context.Context, r *o3v1.RenameKeyRequest) (*o3v1.RenameKeyResponse, error) {
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -150,21 +153,31 @@ func (s *Service) CopyKey(ctx context.Context, r *o3v1.CopyKeyRequest) (*o3v1.Co
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	if err := s.mayCopy(ctx, r.FromVolume, r.FromBucket, r.FromKey); err != nil {
-		return nil, err
-	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, err := s.mayCopy(ctx, r.Stamp, r.FromVolume, r.FromBucket, r.FromKey, r.Volume, r.Bucket)
 	if err != nil {
 		return nil, err
 	}
 	return propose[o3v1.CopyKeyResponse](ctx, s, request{command.CopyKey, r, r.Stamp, id})
 }
 
-func (s *Service) mayCopy(ctx context.Context, volume, bucket, key string) error {
-	return s.peek(func(v view.View) error {
-		_, _, err := mayRead(ctx, v, volume, bucket, key)
+// mayCopy checks that the caller may read the source and write to the bucket,
+// whose id it returns; see mayWrite.
+func (s *Service) mayCopy(ctx context.Context, stamp *o3v1.Stamp, fromVolume, fromBucket, fromKey, volume, bucket string) (ns.ObjectID, error) {
+	id, _, err := s.mayWrite(ctx, stamp, volume, bucket, write)
+	if err != nil {
+		return 0, err
+	}
+	err = s.peek(func(v view.View) error {
+		_, _, err := mayRead(ctx, v, fromVolume, fromBucket, fromKey)
+		if err == nil {
+			return nil
+		}
+		if known, kerr := v.Answered(stamp); kerr == nil && known {
+			id, err = noBucket, nil
+		}
 		return err
 	})
+	return id, err
 }
 
 // UpdateKey changes what is about a key. Its grants and owner are for those who
@@ -177,7 +190,7 @@ func (s *Service) UpdateKey(ctx context.Context, r *o3v1.UpdateKeyRequest) (*o3v
 	if err := checkGrants(r.Grants); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, need)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, need)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +202,7 @@ func (s *Service) CreateDirectory(ctx context.Context, r *o3v1.CreateDirectoryRe
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ func (s *Service) CreateUpload(ctx context.Context, r *o3v1.CreateUploadRequest)
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (s *Service) CommitPart(ctx context.Context, r *o3v1.CommitPartRequest) (*o
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -38,10 +38,7 @@ func (s *Service) CopyPart(ctx context.Context, r *o3v1.CopyPartRequest) (*o3v1.
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	if err := s.mayCopy(ctx, r.FromVolume, r.FromBucket, r.FromKey); err != nil {
-		return nil, err
-	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, err := s.mayCopy(ctx, r.Stamp, r.FromVolume, r.FromBucket, r.FromKey, r.Volume, r.Bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +99,7 @@ func (s *Service) CompleteUpload(ctx context.Context, r *o3v1.CompleteUploadRequ
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +108,7 @@ func (s *Service) CompleteUpload(ctx context.Context, r *o3v1.CompleteUploadRequ
 
 // AbortUpload gives up an upload and its parts.
 func (s *Service) AbortUpload(ctx context.Context, r *o3v1.AbortUploadRequest) (*o3v1.AbortUploadResponse, error) {
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, write)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, write)
 	if err != nil {
 		return nil, err
 	}

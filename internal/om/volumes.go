@@ -179,7 +179,7 @@ func (s *Service) UpdateBucket(ctx context.Context, r *o3v1.UpdateBucketRequest)
 	if r.Owner != nil && *r.Owner == "" {
 		return nil, errs.New(errs.Invalid, "owner", "may not be empty")
 	}
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, control)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, control)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (s *Service) UpdateBucket(ctx context.Context, r *o3v1.UpdateBucketRequest)
 
 // DeleteBucket deletes an empty bucket.
 func (s *Service) DeleteBucket(ctx context.Context, r *o3v1.DeleteBucketRequest) (*o3v1.DeleteBucketResponse, error) {
-	id, _, err := s.mayWrite(ctx, r.Volume, r.Bucket, control)
+	id, _, err := s.mayWrite(ctx, r.Stamp, r.Volume, r.Bucket, control)
 	if err != nil {
 		return nil, err
 	}

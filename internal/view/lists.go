@@ -156,3 +156,20 @@ func (v View) AccessKeys(user, after string, limit int) (out []*o3v1.AccessKeyIn
 	})
 	return out, more, err
 }
+
+// Answered reports whether a stamped request got an answer that is remembered.
+func (v View) Answered(stamp *o3v1.Stamp) (bool, error) {
+	if stamp.GetClientId() == 0 {
+		return false, nil
+	}
+	row, ok, err := schema.Clients.Get(v.r, stamp.ClientId)
+	if err != nil || !ok {
+		return false, err
+	}
+	for _, a := range row.Answers {
+		if a.Sequence == stamp.Sequence {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -145,7 +145,7 @@ func (v View) Small(e *o3v1.Extent) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok || e.Offset < 0 || e.Offset+e.Length > int64(len(row.Data)) {
+	if n := int64(len(row.GetData())); !ok || e.Offset < 0 || e.Length < 0 || e.Offset > n || e.Length > n-e.Offset {
 		return nil, errs.New(errs.Corrupt, "block 0/"+command.UploadID(ns.ObjectID(e.Local)), "its bytes are missing from the store")
 	}
 	return row.Data[e.Offset : e.Offset+e.Length], nil

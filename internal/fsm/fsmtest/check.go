@@ -32,6 +32,7 @@ type checker struct {
 	dirs    map[schema.DirKey]schema.EntryKey
 	lists   map[uint64]bool // indirect blocks
 	uploads map[schema.PartKey]*tally
+	queued  map[schema.DirKey]bool // deleted directories
 }
 
 // tally is what the rows of a bucket, volume or upload add up to.
@@ -46,13 +47,14 @@ type tally struct {
 // counters equal what the rows add up to; a block has a row of refs exactly if
 // it is named more than once, with that count; rows of smalls are those that
 // are named; a freed block has no name and is freed once; every directory
-// hangs where it is; no implicit directory that can be reached is empty; the
-// digest is that of the rows.
+// hangs where it is; every entry is in a directory that exists or waits to be
+// purged; no implicit directory is empty; the digest is that of the rows.
 func Check(r kv.Reader) (*State, error) {
 	c := &checker{
 		r: r, State: State{Names: map[block.ID]uint64{}, Freed: map[block.ID]bool{}},
 		buckets: map[ns.ObjectID]*tally{}, volumes: map[ns.ObjectID]*tally{},
 		dirs: map[schema.DirKey]schema.EntryKey{}, lists: map[uint64]bool{}, uploads: map[schema.PartKey]*tally{},
+		queued: map[schema.DirKey]bool{},
 	}
 	for _, step := range []func() error{
 		c.walkVolumes, c.walkEntries, c.walkUploads, c.walkQueues, c.checkCounters, c.checkBlocks, c.checkDirs, c.checkDigest,
@@ -197,6 +199,7 @@ func (c *checker) walkQueues() error {
 		}
 		t.pending++
 		c.Pending++
+		c.queued[schema.DirKey{Bucket: ns.ObjectID(d.BucketId), Dir: ns.ObjectID(d.DirId)}] = true
 		return nil
 	})
 	if err != nil {
@@ -288,7 +291,11 @@ func (c *checker) checkDirs() error {
 	children := map[schema.DirKey]bool{}
 	hung := map[schema.DirKey]bool{}
 	err := Scan(c.r, schema.Entries, func(k schema.EntryKey, _ *schemapb.Entry) error {
-		children[schema.DirKey{Bucket: k.Bucket, Dir: k.Parent}] = true
+		parent := schema.DirKey{Bucket: k.Bucket, Dir: k.Parent}
+		children[parent] = true
+		if _, ok := c.dirs[parent]; !ok && k.Parent != k.Bucket && !c.queued[parent] {
+			return fmt.Errorf("entry %q is in directory %s, which neither exists nor waits to be purged", k.Name, ID(uint64(k.Parent)))
+		}
 		return nil
 	})
 	if err != nil {

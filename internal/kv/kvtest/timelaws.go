@@ -136,6 +136,11 @@ func closeLaws(t *testing.T, open func(t *testing.T) kv.Store) {
 		}
 		closeAll(t, snap, late)
 	})
+	snapshotLaws(t, open)
+}
+
+// snapshotLaws says what is left of a snapshot after its own Close.
+func snapshotLaws(t *testing.T, open func(t *testing.T) kv.Store) {
 	t.Run("SnapshotAfterItsClose", func(t *testing.T) {
 		s := open(t)
 		commit(t, s, put("a", "1"))

@@ -14,8 +14,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"o3/internal/block/container"
 	"o3/internal/config"
+	"o3/internal/consensus"
 	"o3/internal/obs"
+	"o3/internal/pebblekv"
 )
 
 // Version is the version of the program.
@@ -29,6 +32,16 @@ type Options struct {
 
 	// Ready is called once, when the node serves.
 	Ready func(Endpoints)
+
+	hooks hooks
+}
+
+// hooks let the package's tests change what no key sets. Nil fields do nothing.
+type hooks struct {
+	store  func(*pebblekv.Options)
+	blocks func(*container.Options)
+	log    func(*consensus.Options)
+	made   func(*node) // every component is there, none runs
 }
 
 // Endpoints are the addresses a node listens at, as URLs.
@@ -49,7 +62,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	n := &node{cfg: cfg, started: time.Now(), halted: make(chan error, 1)}
+	n := &node{cfg: cfg, started: time.Now(), halted: make(chan error, 1), hooks: o.hooks}
 	n.obs = obs.New(obs.Options{
 		Log: o.Log, Format: cfg.Log.Format, Level: level, Node: cfg.OM.NodeID,
 		SlowRequest: cfg.Log.SlowRequest, Version: Version,
@@ -69,6 +82,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	if o.hooks.made != nil {
+		o.hooks.made(n)
 	}
 	return n.run(ctx, o)
 }
@@ -104,6 +120,7 @@ func (n *node) run(ctx context.Context, o Options) error {
 		stopEdges()
 	}
 	edgeErr := edges.Wait()
+	n.requests.close() // what was cut off may still run
 	stopCore()
 	coreErr := cores.Wait()
 	if coreErr != nil {

@@ -12,7 +12,9 @@ import (
 	"o3/internal/block/container"
 	"o3/internal/cli"
 	"o3/internal/config"
+	"o3/internal/consensus/raftlog"
 	"o3/internal/errs"
+	"o3/internal/freon"
 	"o3/internal/pebblekv"
 	"o3/internal/schema"
 	"o3/internal/verify"
@@ -23,6 +25,7 @@ func Deps() cli.Deps {
 	return cli.Deps{
 		Version: Version, Serve: serve,
 		DebugDBDump: dump, DebugDBVerify: verifyStore, DebugBlockVerify: verifyBlocks,
+		Commands: []cli.Command{freon.Command()},
 	}
 }
 
@@ -105,8 +108,13 @@ func dumpTable(ctx context.Context, store *pebblekv.Store, t schema.Description,
 	return it.Err()
 }
 
-// verifyStore is `o3 debug db verify`: the table files, then every row.
+// verifyStore is `o3 debug db verify`: the log, the table files, then every row.
 func verifyStore(ctx context.Context, dir string, step func(done, total int64), w io.Writer) error {
+	log, err := raftlog.Verify(ctx, raftlog.Options{Dir: filepath.Join(dir, "om", "raft")})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "log entries %d to %d, %d bytes\n", log.First, log.Last, log.Bytes)
 	store, err := openStopped(dir)
 	if err != nil {
 		return err

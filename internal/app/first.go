@@ -26,17 +26,10 @@ func (n *node) firstStart(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	ctx = access.NewContext(ctx, access.System)
-	_, err := n.om.User(ctx, rootUser)
-	if errs.KindOf(err) == errs.NoSuchPrincipal {
-		_, err = n.om.CreateUser(ctx, &o3v1.CreateUserRequest{User: rootUser, Role: string(access.RoleAdmin)})
-	}
-	if err != nil {
+	if err := n.root(ctx, out); err != nil {
 		return err
 	}
-	if err := n.rootKey(ctx, out); err != nil {
-		return err
-	}
-	_, err = n.om.GetVolume(ctx, &o3v1.GetVolumeRequest{Volume: ns.S3Volume})
+	_, err := n.om.GetVolume(ctx, &o3v1.GetVolumeRequest{Volume: ns.S3Volume})
 	if errs.KindOf(err) != errs.NoSuchVolume {
 		return err
 	}
@@ -45,6 +38,30 @@ func (n *node) firstStart(ctx context.Context, out io.Writer) error {
 		Grants: []*o3v1.Grant{{Grantee: access.SignedIn, Permissions: []o3v1.Permission{o3v1.Permission_PERMISSION_CREATE}}},
 	})
 	return err
+}
+
+// root sees to it that there is a root user with an access key. Once there are
+// other users, an admin may have deleted or disabled root for good: only a
+// configured key brings a deleted one back, and a disabled one stays disabled.
+func (n *node) root(ctx context.Context, out io.Writer) error {
+	users, err := n.om.ListUsers(ctx, &o3v1.ListUsersRequest{})
+	if err != nil {
+		return err
+	}
+	if _, err = n.om.User(ctx, rootUser); errs.KindOf(err) == errs.NoSuchPrincipal {
+		if len(users.Users) > 0 && n.cfg.Node.RootAccessKey == "" {
+			return nil
+		}
+		_, err = n.om.CreateUser(ctx, &o3v1.CreateUserRequest{User: rootUser, Role: string(access.RoleAdmin)})
+		if errs.KindOf(err) == errs.PrincipalExists {
+			n.obs.Log.Warn("the user root is disabled: its access key is not set")
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return n.rootKey(ctx, out)
 }
 
 func (n *node) awaitLeader(ctx context.Context) error {
@@ -125,4 +142,3 @@ func (n *node) rootHasKey(ctx context.Context) (bool, error) {
 	}
 	return len(resp.Keys) > 0, nil
 }
-

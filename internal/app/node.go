@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"o3/internal/audit"
@@ -54,7 +53,9 @@ type node struct {
 	omTLS      *tlsconf.Source
 	s3Listener net.Listener
 	omListener net.Listener
-	noSpace    atomic.Bool
+	requests   gate
+	space      space
+	hooks      hooks
 }
 
 // halt stops the node because of err; later calls change nothing.
@@ -94,7 +95,7 @@ func (n *node) dir(parts ...string) string {
 
 func (n *node) openTracing() (err error) {
 	n.tracing, err = n.obs.StartTracing(context.Background(), obs.TracingOptions{
-		Endpoint: n.cfg.Tracing.Endpoint, SampleRatio: n.cfg.Tracing.SampleRatio,
+		Endpoint: n.cfg.Tracing.Endpoint, SampleRatio: n.cfg.Tracing.SampleRatio, Node: n.cfg.OM.NodeID, Version: Version,
 	})
 	if err != nil {
 		return err
@@ -108,11 +109,15 @@ func (n *node) openTracing() (err error) {
 }
 
 func (n *node) openStore() (err error) {
-	n.store, err = pebblekv.Open(pebblekv.Options{
+	o := pebblekv.Options{
 		Dir: n.dir("om", "store"), Name: "om", Version: schema.Format, DisableWAL: true,
 		CacheBytes: n.cfg.DB.CacheSize, MemTableBytes: int(n.cfg.DB.MemtableSize),
 		Listener: n.obs.Store(n.halt("store")),
-	})
+	}
+	if n.hooks.store != nil {
+		n.hooks.store(&o)
+	}
+	n.store, err = pebblekv.Open(o)
 	if err != nil {
 		return err
 	}
@@ -122,18 +127,25 @@ func (n *node) openStore() (err error) {
 	return err
 }
 
+// allDead is a live share that only a container without a live block is below.
+const allDead = 1e-12
+
 func (n *node) openBlocks() (err error) {
 	b := n.cfg.Block
 	reserve := b.Reserve
 	if reserve == 0 {
 		reserve = -1
 	}
-	n.blocks, err = container.Open(container.Options{
+	o := container.Options{
 		Dir: b.Dir, Node: n.id.Number, ContainerSize: b.ContainerSize, Reserve: reserve,
-		ReclaimBelow: 1 - b.RewriteThreshold, ReclaimRate: b.RewriteRate,
+		ReclaimBelow: max(1-b.RewriteThreshold, allDead), ReclaimRate: b.RewriteRate,
 		ScrubInterval: never(b.ScrubInterval), ScrubRate: b.ScrubRate,
-		Listener: n.obs.Blocks(n.halt("blocks"), func(on bool) { n.noSpace.Store(on) }),
-	})
+		Listener: n.obs.Blocks(n.halt("blocks"), func(bool) {}), // n.space tells the node
+	}
+	if n.hooks.blocks != nil {
+		n.hooks.blocks(&o)
+	}
+	n.blocks, err = container.Open(o)
 	if err != nil {
 		return err
 	}
@@ -153,12 +165,15 @@ func never(d time.Duration) time.Duration {
 
 func (n *node) openLog() (err error) {
 	r := n.cfg.Raft
-	n.log, err = consensus.Open(consensus.Options{
+	o := consensus.Options{
 		ID: uint64(n.id.Number), Machine: n.replica, Dir: n.dir("om", "raft"), Bootstrap: []uint64{uint64(n.id.Number)},
-		TickInterval: r.TickInterval, ElectionTick: max(2, int(r.ElectionMin/r.TickInterval)),
 		MaxEntryBytes: int(r.EntryMaxSize), MaxQueueRequests: r.PendingLimit, RetainEntries: uint64(r.LogKeep),
 		Listener: n.obs.Consensus(n.halt("raft")),
-	})
+	}
+	if n.hooks.log != nil {
+		n.hooks.log(&o)
+	}
+	n.log, err = consensus.Open(o)
 	if err != nil {
 		return err
 	}
@@ -170,9 +185,14 @@ func (n *node) openLog() (err error) {
 func (n *node) makeServices() error {
 	layout, _ := ns.ParseLayout(n.cfg.OM.DefaultLayout)
 	n.scrubs = make(chan struct{}, 1)
+	n.space = space{
+		dirs: []string{n.cfg.Node.DataDir, n.cfg.Block.Dir}, reserve: uint64(n.cfg.Block.Reserve), free: diskSpace,
+		tell: func(why string) { n.obs.Log.Warn("space: the node's writes", "refused", why != "", "why", why) },
+	}
+	n.space.look()
 	n.om = om.New(om.Options{
 		Store: n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
-		SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.readOnly, Guard: n.trail.guard,
+		SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.space.refused, Guard: n.trail.guard,
 		Status: n.status, Blocks: blockAdmin{n},
 	})
 	s, b := n.cfg.Service, n.cfg.Block
@@ -192,7 +212,7 @@ func (n *node) makeServices() error {
 		return "", n.blocks.Err()
 	}})
 	n.obs.Health.Register(obs.Check{Name: "space", Run: func(context.Context) (string, error) {
-		if why := n.readOnly(); why != "" {
+		if why := n.space.refused(); why != "" {
 			return "", errs.New(errs.ReadOnly, "this node", why)
 		}
 		return "", nil
@@ -202,14 +222,6 @@ func (n *node) makeServices() error {
 
 func (n *node) leads() bool { return n.log.Status().Role == consensus.Leader }
 
-// readOnly tells why no write is taken, "" when it is.
-func (n *node) readOnly() string {
-	if n.noSpace.Load() {
-		return fmt.Sprintf("the free space of the disk is below ozone.block.reserve (%d bytes)", n.cfg.Block.Reserve)
-	}
-	return ""
-}
-
 // cores are the activities that the edges need.
 func (n *node) cores() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
@@ -217,6 +229,7 @@ func (n *node) cores() map[string]func(context.Context) error {
 		"blocks":  n.blocks.Run,
 		"reclaim": n.reclaim.Run,
 		"audit":   n.trail.run,
+		"space":   n.space.run,
 		"flush":   n.flush,
 		"scrub":   n.scrub,
 		"watch": func(ctx context.Context) error {
@@ -280,7 +293,7 @@ func (n *node) edges() map[string]func(context.Context) error {
 func (n *node) serveS3(ctx context.Context) error {
 	handler := n.obs.Observe(obs.HTTP{Listener: "s3", RequestID: "x-amz-request-id", Tracer: n.tracer("s3")}, n.gateway)
 	srv := &http.Server{
-		Handler: handler, ReadHeaderTimeout: n.cfg.S3.HeaderTimeout, IdleTimeout: n.cfg.S3.ConnectionIdle,
+		Handler: n.requests.wrap(handler), ReadHeaderTimeout: n.cfg.S3.HeaderTimeout, IdleTimeout: n.cfg.S3.ConnectionIdle,
 		MaxHeaderBytes: 64 << 10, ErrorLog: n.obs.HTTPErrors("s3"),
 	}
 	if n.s3TLS != nil {

@@ -76,11 +76,33 @@ func (t *trail) s3(r s3.Request) {
 		return
 	}
 	resource := "/" + strings.Join([]string{r.Volume, r.Bucket, r.Key}, "/")
+	result, detail := s3Outcome(r)
 	t.record(context.Background(), audit.Record{
-		Time: r.Started, RequestID: r.ID, Principal: r.Principal.User, AccessKey: r.Principal.AccessKey,
+		Time: r.Started.Add(r.Duration), RequestID: r.ID, Principal: r.Principal.User, AccessKey: r.Principal.AccessKey,
 		From: r.RemoteAddr, Action: "s3:" + r.Action, Resource: strings.TrimRight(resource, "/"),
-		Result: result(r.Err), Detail: detail(r.Err),
+		Result: result, Detail: detail,
 	})
+}
+
+// s3Outcome returns result and detail of a request. What the gateway itself
+// refused has a code of S3 and no kind.
+func s3Outcome(r s3.Request) (result, detail string) {
+	kind := errs.KindOf(r.Err)
+	if kind == errs.Internal && r.Code != "InternalError" {
+		kind = errs.Invalid
+		for k, code := range map[errs.Kind]string{
+			errs.NotImplemented: "NotImplemented", errs.SlowDown: "SlowDown", errs.Denied: "AccessDenied",
+			errs.Unauthenticated: "SignatureDoesNotMatch", errs.NoSuchPrincipal: "InvalidAccessKeyId",
+		} {
+			if r.Code == code {
+				kind = k
+			}
+		}
+	}
+	if detail = errorDetail(r.Err); detail == "" {
+		detail = r.Code
+	}
+	return kind.String(), detail
 }
 
 func (t *trail) rpc(c rpc.Call) {
@@ -89,13 +111,11 @@ func (t *trail) rpc(c rpc.Call) {
 	}
 	t.record(context.Background(), audit.Record{
 		RequestID: c.RequestID, Principal: c.Principal.User, AccessKey: c.AccessKey, From: c.Remote,
-		Action: "om:" + c.Procedure, Resource: c.Subject, Result: result(c.Err), Detail: detail(c.Err),
+		Action: "om:" + c.Procedure, Resource: c.Subject, Result: errs.KindOf(c.Err).String(), Detail: errorDetail(c.Err),
 	})
 }
 
-func result(err error) string { return errs.KindOf(err).String() }
-
-func detail(err error) string {
+func errorDetail(err error) string {
 	if e, ok := errors.AsType[*errs.Error](err); ok {
 		return e.Detail
 	}

@@ -22,7 +22,7 @@ import (
 func startServer(e *testscript.Env) (url string, err error) {
 	cfg, err := config.Load(config.Sources{
 		Data: filepath.Join(e.WorkDir, "o3-data"),
-		Set:  []string{"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0", "ozone.om.ratis.address=127.0.0.1:0"},
+		Set:  []string{"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0"},
 	})
 	if err != nil {
 		return "", err

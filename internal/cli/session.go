@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -119,16 +120,11 @@ func (s *Session) dial(retryFor time.Duration) (*client.Client, error) {
 	if opts.RetryFor <= 0 {
 		opts.RetryFor = -1
 	}
-	if opts.AccessKey, opts.SecretKey, err = s.credentials(); err != nil {
+	if opts.AccessKey, opts.SecretKey, err = s.Credentials(); err != nil {
 		return nil, err
 	}
-	ca := first(s.CA, s.env("O3_CA_FILE"))
-	if ca != "" || s.Cert != "" || s.CertKey != "" {
-		source, err := tlsconf.Open(tlsconf.Options{Files: tlsconf.Files{Cert: s.path(s.Cert), Key: s.path(s.CertKey), CA: s.path(ca)}})
-		if err != nil {
-			return nil, err
-		}
-		opts.TLS = source.Client("")
+	if opts.TLS, err = s.TLS(); err != nil {
+		return nil, err
 	}
 	s.client, err = client.New(opts)
 	return s.client, err
@@ -157,8 +153,22 @@ func (s *Session) endpoints() ([]string, error) {
 	return []string{u.String()}, nil
 }
 
-// credentials returns the access key to sign with; none with a certificate.
-func (s *Session) credentials() (id, secret string, err error) {
+// TLS returns what https connections trust and present, as --ca, --cert and
+// --cert-key say; nil is the system's trust and no certificate.
+func (s *Session) TLS() (*tls.Config, error) {
+	ca := first(s.CA, s.env("O3_CA_FILE"))
+	if ca == "" && s.Cert == "" && s.CertKey == "" {
+		return nil, nil
+	}
+	source, err := tlsconf.Open(tlsconf.Options{Files: tlsconf.Files{Cert: s.path(s.Cert), Key: s.path(s.CertKey), CA: s.path(ca)}})
+	if err != nil {
+		return nil, err
+	}
+	return source.Client(""), nil
+}
+
+// Credentials returns the access key to sign with; none with a certificate.
+func (s *Session) Credentials() (id, secret string, err error) {
 	for _, pair := range []struct{ from, id, secret string }{
 		{"--access-key and --secret-key", s.AccessKey, first(s.SecretKey, onlyWith(s.AccessKey, s.env("O3_SECRET_KEY")))},
 		{"O3_ACCESS_KEY and O3_SECRET_KEY", s.env("O3_ACCESS_KEY"), s.env("O3_SECRET_KEY")},

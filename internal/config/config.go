@@ -72,8 +72,8 @@ type OM struct {
 
 // Raft is replication between OMs.
 type Raft struct {
-	Nodes         []string // id=host:port of every OM; empty = this node alone
-	EntryMaxSize  int64    // bytes of requests put in one log entry
+	Nodes         []string      // id=host:port of every OM; empty = this node alone
+	EntryMaxSize  int64         // bytes of requests put in one log entry
 	PendingLimit  int           // requests waiting for the log; beyond it SlowDown
 	LogKeep       int64         // newest entries kept behind the flushed index
 	RetryCacheTTL time.Duration // how long answers are kept for retries

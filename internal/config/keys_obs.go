@@ -31,11 +31,11 @@ func obsKeys() group {
 			Doc:   "How many audit files are kept, the current one included.",
 			field: func(c *Config) any { return &c.Audit.MaxFiles },
 		}, {
-			Name: "ozone.audit.log.queue", Type: Int, Default: "8192", Min: "1", Max: "1000000", ShownBy: "app.TestKeyAudit",
+			Name: "ozone.audit.log.queue", Type: Int, Default: "8192", Min: "1", Max: "1000000", ShownBy: "app.TestKeyAuditQueue",
 			Doc:   "How many records may wait to be written; beyond it they are counted as lost, or with strict the next ones wait.",
 			field: func(c *Config) any { return &c.Audit.Queue },
 		}, {
-			Name: "ozone.audit.log.sync", Type: Enum, Values: []string{"always", "interval", "never"}, Default: "interval", ShownBy: "app.TestKeyAudit",
+			Name: "ozone.audit.log.sync", Type: Enum, Values: []string{"always", "interval", "never"}, Default: "interval", ShownBy: "app.TestKeyAuditSync",
 			Doc:   "When audit records are forced to disk: each batch, every second, or whenever the system likes.",
 			field: func(c *Config) any { return &c.Audit.Sync },
 		}, {

@@ -43,7 +43,7 @@ func raftKeys() group {
 			Doc:   "All OMs of the group, as `id=host:port`; unset, this node is alone. This version refuses a list of several.",
 			field: raft(func(r *Raft) any { return &r.Nodes }),
 		}, {
-			Name: "ozone.om.ratis.entry.max.size", Type: Size, Default: "4MB", Min: "128KB", Max: "32MB", ShownBy: "app.TestKeyEntryMaxSize",
+			Name: "ozone.om.ratis.entry.max.size", Type: Size, Default: "4MB", Min: "2MB", Max: "32MB", ShownBy: "app.TestKeyEntryMaxSize",
 			Doc:   "How many bytes of waiting requests are put into one log entry; a larger request is refused.",
 			field: raft(func(r *Raft) any { return &r.EntryMaxSize }),
 		}, {
@@ -51,7 +51,7 @@ func raftKeys() group {
 			Doc:   "How many requests may wait for the log; one more is answered SlowDown.",
 			field: raft(func(r *Raft) any { return &r.PendingLimit }),
 		}, {
-			Name: "ozone.om.ratis.log.purge.preservation.log.num", Type: Int, Default: "100000", Min: "1", Max: "1000000000", ShownBy: "app.TestKeyLogKeep",
+			Name: "ozone.om.ratis.log.purge.preservation.log.num", Type: Int, Default: "10000", Min: "1", Max: "1000000000", ShownBy: "app.TestKeyLogKeep",
 			Doc:   "How many of the newest log entries are kept although the store has them on disk, so that a node that was away can catch up from the log.",
 			field: raft(func(r *Raft) any { return &r.LogKeep }),
 		}, {

@@ -86,7 +86,7 @@ func serviceKeys() group {
 			Doc:   "How often the contents of deleted directories are purged.",
 			field: service(func(s *Service) any { return &s.DirDeleteInterval }),
 		}, {
-			Name: "ozone.path.deleting.limit.per.task", Type: Int, Default: "20000", Min: "1", Max: "100000", ShownBy: "app.TestKeyDirectoryDeleting",
+			Name: "ozone.path.deleting.limit.per.task", Type: Int, Default: "10000", Min: "1", Max: "10000", ShownBy: "app.TestKeyDirectoryDeleting",
 			Doc:   "How many rows of deleted directories one command purges.",
 			field: service(func(s *Service) any { return &s.DirDeleteBatch }),
 		}, {
@@ -94,7 +94,7 @@ func serviceKeys() group {
 			Doc:   "How often the blocks of deleted keys are freed.",
 			field: service(func(s *Service) any { return &s.KeyDeleteInterval }),
 		}, {
-			Name: "ozone.key.deleting.limit.per.task", Type: Int, Default: "50000", Min: "1", Max: "1000000", ShownBy: "app.TestKeyBlockDeleting",
+			Name: "ozone.key.deleting.limit.per.task", Type: Int, Default: "50000", Min: "1", Max: "100000", ShownBy: "app.TestKeyBlockDeleting",
 			Doc:   "How many deleted keys' blocks are freed at a time.",
 			field: service(func(s *Service) any { return &s.KeyDeleteBatch }),
 		},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 
 	"o3/internal/cli"
 )
@@ -55,12 +56,13 @@ func sizeText(n int64) string {
 
 // content makes the bytes of keys: key n of a seed has one size and one of
 // variants bodies for ever. A body is the pool, read in a circle from the start
-// of its variant, so nothing is generated or copied while load runs. It is
-// immutable and safe for concurrent use.
+// of its variant, so nothing is generated or copied while load runs. It is safe
+// for concurrent use.
 type content struct {
 	seed  uint64
 	sizes Sizes
 	pool  []byte
+	sums  [variants]atomic.Pointer[string] // see sum
 }
 
 const (
@@ -138,23 +140,13 @@ func (b body) bytes() []byte {
 	return out
 }
 
-// sums remembers the SHA-256 of bodies; of one size there are few. It belongs
-// to one goroutine.
-type sums map[body256]string
-
-type body256 struct {
-	from int
-	size int64
-}
-
-// maxSums bounds what is remembered.
-const maxSums = 4 * variants
-
-// of returns the SHA-256 of b in hex.
-func (s sums) of(b body) string {
-	id := body256{b.from, b.size}
-	if sum, ok := s[id]; ok {
-		return sum
+// sum returns the SHA-256 of b in hex. Where all bodies have one size it is
+// computed once for each variant.
+func (c *content) sum(b body) string {
+	known := &c.sums[b.from/(len(c.pool)/variants)]
+	fixed := c.sizes.Min == c.sizes.Max
+	if sum := known.Load(); fixed && sum != nil {
+		return *sum
 	}
 	h := sha256.New()
 	for at := int64(0); at < b.size; {
@@ -163,8 +155,8 @@ func (s sums) of(b body) string {
 		at += int64(len(piece))
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
-	if len(s) < maxSums {
-		s[id] = sum
+	if fixed {
+		known.Store(&sum)
 	}
 	return sum
 }

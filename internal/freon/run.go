@@ -21,7 +21,8 @@ type job struct {
 
 // stepper is one client. It belongs to one goroutine.
 type stepper interface {
-	// step does an operation. n counts the operations of all clients from 0.
+	// step does an operation, within a time it bounds itself. n counts the
+	// operations of all clients from 0. ctx ends with the run.
 	step(ctx context.Context, n uint64) outcome
 	close()
 }
@@ -45,7 +46,6 @@ type plan struct {
 	warmup    time.Duration // before it, not measured
 	rate      float64       // operations per second that are due, whatever happens to earlier ones; 0: each client waits for its answer
 	maxErrors int64         // the run ends after more than these
-	timeout   time.Duration // of one operation
 
 	begun func()      // called when the measurement begins, once
 	ended func()      // called when its last operation is over, once
@@ -176,9 +176,7 @@ func (l *load) client(ctx context.Context, s stepper, t *tally) {
 				return
 			}
 		}
-		octx, cancel := context.WithTimeout(ctx, l.timeout)
-		o := s.step(octx, n)
-		cancel()
+		o := s.step(ctx, n)
 		end := time.Now()
 		if errors.Is(o.err, errDone) {
 			if measure {
@@ -235,10 +233,10 @@ func (l *load) await(ctx context.Context, n uint64) (due time.Time, ok bool) {
 
 // each does count operations of j and stops at the first that fails: it
 // prepares what a run needs.
-func each(ctx context.Context, clients int, count int64, timeout time.Duration, j job, done func(int64)) error {
+func each(ctx context.Context, clients int, count int64, j job, done func(int64)) error {
 	nothing := func() {}
 	m, err := run(ctx, plan{
-		clients: int(min(int64(clients), max(count, 1))), count: count, duration: maxDuration, timeout: timeout,
+		clients: int(min(int64(clients), max(count, 1))), count: count, duration: maxDuration,
 		begun: nothing, ended: nothing, done: done,
 	}, j)
 	switch {

@@ -49,29 +49,41 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
 	case strings.HasPrefix(path, rpcPrefix):
+		if name := strings.TrimPrefix(path, rpcPrefix); s.known(name) {
+			r.Pattern = name
+		}
 		s.serveRPC(w, r)
 		return
 	case strings.HasPrefix(path, s3Prefix) && s.opts.S3 != nil:
 		s.opts.S3.ServeHTTP(w, r)
 		return
 	case path == "/healthz":
+		r.Pattern = path
 		health(w, r, s.opts.Alive)
 		return
 	case path == "/readyz":
+		r.Pattern = path
 		health(w, r, s.opts.Ready)
 		return
 	case path == "/metrics" && s.opts.Metrics != nil:
+		r.Pattern = path
 		s.opts.Metrics.ServeHTTP(w, r)
 		return
 	}
 	for _, m := range s.admin {
 		if strings.HasPrefix(path, m.prefix) {
+			r.Pattern = m.prefix
 			s.servePage(w, r, m.handler)
 			return
 		}
 	}
 	writeJSON(w, errs.New(errs.NotImplemented, shorten(r.Method+" "+path),
 		"this port serves RPC (POST "+rpcPrefix+"<method>), object data ("+s3Prefix+"<volume>/<bucket>/<key>), /healthz and /readyz"), http.StatusNotFound)
+}
+
+func (s *Server) known(procedure string) bool {
+	_, ok := s.methods[procedure]
+	return ok
 }
 
 // health answers a health check.
@@ -231,8 +243,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
+	var handler http.Handler = s
+	if s.opts.Wrap != nil {
+		handler = s.opts.Wrap(s)
+	}
 	srv := &http.Server{
-		Handler:           s,
+		Handler:           handler,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		ReadHeaderTimeout: 10 * time.Second,

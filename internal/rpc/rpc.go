@@ -77,6 +77,10 @@ type Options struct {
 	Alive   http.Handler            // serves /healthz; nil: 200 "ok"
 	Ready   http.Handler            // serves /readyz; nil: 200 "ok"
 
+	// Wrap is put around everything the listener serves, to observe it. The
+	// request's Pattern is set to what was served: a bounded set. Nil: nothing.
+	Wrap func(http.Handler) http.Handler
+
 	TLS         *tls.Config   // nil: plain text
 	MaxMessage  int           // bytes of one message, sent or received; 0: DefaultMaxMessage
 	MaxInFlight int           // RPCs served at once, beyond which SlowDown; 0: DefaultMaxInFlight

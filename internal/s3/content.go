@@ -113,7 +113,7 @@ func (r *request) describe(key *o3v1.KeyInfo) {
 		r.setIf("Content-Language", h.ContentLanguage)
 		r.setIf("Expires", h.Expires)
 		for _, p := range h.User {
-			r.header[http.CanonicalHeaderKey(metaPrefix+p.Name)] = []string{p.Value}
+			r.header[sentMetaPrefix+p.Name] = []string{p.Value}
 		}
 	}
 	if n := len(key.Tags); n > 0 {

@@ -102,6 +102,10 @@ var headerRules = map[string]headerRule{
 
 const metaPrefix = "X-Amz-Meta-"
 
+// sentMetaPrefix is how the names of user metadata are written in answers: in
+// lower case, as S3 does, since clients take names from them as they stand.
+const sentMetaPrefix = "x-amz-meta-"
+
 // ruleFor returns the rule of a header, and whether the header is one that the
 // gateway must honour or refuse. name is in canonical form.
 func ruleFor(name string) (headerRule, bool) {

@@ -16,10 +16,8 @@ const (
 	maxPutSize     = 5 << 30 // of one PUT or one part
 	maxKeyLength   = 1024    // bytes of a key's name
 	maxUserMeta    = 2 << 10 // bytes of all x-amz-meta-* names and values
-	maxXMLBody     = 2 << 20 // bytes of a request's XML document
 	maxObjectTags  = 10
 	maxBucketTags  = 50
-	maxDeleteKeys  = 1000
 	maxPartNumber  = 10000
 	maxBucketsPage = 10000
 	listPage       = 1000

@@ -8,9 +8,9 @@ import (
 	"o3/internal/ns"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
-	"o3/internal/view"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
+	"google.golang.org/protobuf/proto"
 )
 
 // namespace loads volumes, buckets, directories and what is being purged.
@@ -83,7 +83,18 @@ func (c *check) tree() error {
 			b.sum.Uploads++
 			b.sum.UploadBytes += u.Bytes
 		}
+		c.uploads.Add(uint64(k.Upload))
 		return c.parts(k, u)
+	})
+	if err != nil {
+		return err
+	}
+	lower, upper = schema.Parts.All()
+	err = schema.Parts.Scan(c.r, lower, upper, func(k schema.PartKey, _ *schemapb.Part) (bool, error) {
+		if !c.uploads.Contains(uint64(k.Upload)) {
+			c.problem("tree", fmt.Sprintf("part %d", k.Number), "its upload, %d, does not exist", k.Upload)
+		}
+		return true, nil
 	})
 	if err != nil {
 		return err
@@ -150,13 +161,7 @@ func (c *check) references() error {
 	if err != nil {
 		return err
 	}
-	err = view.Named(c.r, func(extents []*o3v1.Extent) error {
-		for _, e := range extents {
-			c.name(block.ID{Container: e.Container, Local: e.Local}, e)
-		}
-		return c.ctx.Err()
-	})
-	if err != nil {
+	if err := c.names(); err != nil {
 		return err
 	}
 	for id := range deleted { // they may be gone already: not to be looked for
@@ -203,15 +208,58 @@ func (c *check) deletedBlocks() (map[block.ID]bool, error) {
 	return out, err
 }
 
-func (c *check) name(id block.ID, e *o3v1.Extent) {
+// names counts how often each block is named. The blocks of a list of extents
+// count once for the list, however many rows share it.
+func (c *check) names() error {
+	each := func(extents []*o3v1.Extent) (bool, error) {
+		for _, e := range extents {
+			if first := c.name(e); !first || !e.Indirect {
+				continue
+			}
+			row, ok, err := schema.Smalls.Get(c.r, e.Local)
+			if err != nil {
+				return false, err
+			}
+			var list schemapb.Extents
+			if err := proto.Unmarshal(row.GetData(), &list); err != nil {
+				c.problem("row", fmt.Sprintf("block 0/%d", e.Local), "is no list of extents: %v", err)
+			}
+			for _, d := range list.Extents { // none if it is missing, which stored tells
+				c.name(d)
+			}
+			if ok && length(list.Extents) != uint64(e.Length) {
+				c.problem("row", fmt.Sprintf("block 0/%d", e.Local), "lists %d bytes, its row says %d", length(list.Extents), e.Length)
+			}
+		}
+		return true, c.ctx.Err()
+	}
+	lower, upper := schema.Entries.All()
+	err := schema.Entries.Scan(c.r, lower, upper, func(_ schema.EntryKey, e *schemapb.Entry) (bool, error) { return each(e.Extents) })
+	if err != nil {
+		return err
+	}
+	lower, upper = schema.Parts.All()
+	err = schema.Parts.Scan(c.r, lower, upper, func(_ schema.PartKey, p *schemapb.Part) (bool, error) { return each(p.Extents) })
+	if err != nil {
+		return err
+	}
+	lower, upper = schema.Deleted.All()
+	return schema.Deleted.Scan(c.r, lower, upper, func(_ schema.OpKey, d *schemapb.DeletedBlocks) (bool, error) { return each(d.Extents) })
+}
+
+// name counts a name of a block and reports whether it is the first.
+func (c *check) name(e *o3v1.Extent) bool {
+	id := block.ID{Container: e.Container, Local: e.Local}
 	m := c.seen[id.Container]
 	if m == nil {
 		m = roaring64.New()
 		c.seen[id.Container] = m
 	}
-	if !m.CheckedAdd(id.Local) {
-		c.more[id]++
+	if m.CheckedAdd(id.Local) {
+		return true
 	}
+	c.more[id]++
+	return false
 }
 
 // stored checks that every block a row names is in the block store.

@@ -41,19 +41,23 @@ type Options struct {
 }
 
 // Store checks what r holds. It needs memory of a few bits per block and
-// directory. An error means the check could not be finished.
+// directory. Rows that do not decode are the only problems told when there are
+// any. An error means the check could not be finished.
 func Store(ctx context.Context, r kv.Reader, o Options) (Report, error) {
 	c := &check{
 		ctx: ctx, r: r, o: o, report: Report{Rows: map[string]uint64{}},
 		buckets: map[ns.ObjectID]*bucket{}, volumes: map[ns.ObjectID]*volume{},
 		dirs: roaring64.New(), seen: map[uint64]*roaring64.Bitmap{},
-		smalls: roaring64.New(), more: map[block.ID]uint64{},
+		smalls: roaring64.New(), uploads: roaring64.New(), more: map[block.ID]uint64{},
 	}
 	for _, step := range []func() error{
 		c.position, c.rows, c.namespace, c.tree, c.references, c.stored, c.totals,
 	} {
 		if err := step(); err != nil {
 			return c.report, err
+		}
+		if c.undecoded {
+			return c.report, nil
 		}
 	}
 	return c.report, nil
@@ -79,12 +83,15 @@ type check struct {
 	report  Report
 	scanned uint64
 
+	undecoded bool // a row could not be decoded: nothing can be counted
+
 	volumes map[ns.ObjectID]*volume
 	buckets map[ns.ObjectID]*bucket
 	dirs    *roaring64.Bitmap            // directories that have a row of dirs, or are being purged
 	seen    map[uint64]*roaring64.Bitmap // blocks named at least once, by container
 	more    map[block.ID]uint64          // names beyond the first
 	smalls  *roaring64.Bitmap
+	uploads *roaring64.Bitmap
 }
 
 func (c *check) problem(kind, subject, format string, args ...any) {
@@ -146,6 +153,7 @@ func (c *check) row(key, value []byte) {
 	}
 	c.report.Rows[t.Name]++
 	if err := t.Check(key, value); err != nil {
+		c.undecoded = true
 		c.problem("row", fmt.Sprintf("%s/%x", t.Name, key), "%v", err)
 	}
 }

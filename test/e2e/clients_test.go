@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e && linux
 
 package e2e
 
@@ -92,7 +92,7 @@ func (s *server) aws(dir string, args ...string) string {
 // TestScripts runs testdata/script/*.txtar, transcripts of sessions with the
 // public clients, against one server; each script has buckets of its own.
 func TestScripts(t *testing.T) {
-	s := startServer(t, "ozone.s3g.domain.name=s3.local")
+	s := startServer(t, "ozone.s3g.domain.name=s3.local", "ozone.directory.deleting.service.interval=100ms")
 	t.Run("clients", func(t *testing.T) { s.scripts(t, "testdata/script") })
 	t.Run("verify", func(t *testing.T) {
 		s.t = t
@@ -119,6 +119,13 @@ func (s *server) scripts(t *testing.T, dir string) {
 			"s3cmd":  func(ts *testscript.TestScript, neg bool, args []string) { runClient(t, ts, neg, "s3cmd", args) },
 			"rclone": func(ts *testscript.TestScript, neg bool, args []string) { runClient(t, ts, neg, "rclone", args) },
 			"o3":     func(ts *testscript.TestScript, neg bool, args []string) { run(ts, neg, program, args) },
+			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
+				if len(args) == 0 || args[0] != "aws" {
+					ts.Fatalf("usage: eventually aws ARGS...")
+				}
+				args = append([]string{"--endpoint-url", s.s3}, args[1:]...)
+				eventually(t, func() error { return ts.Exec(find(t, "aws"), args...) })
+			},
 			"random": randomFile,
 			"same":   same,
 			"part":   part,

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e && linux
 
 // Package e2e runs the real program as its users do: the binary is built once,
 // started as a process on free ports of 127.0.0.1, and driven by clients that

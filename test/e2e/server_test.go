@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e && linux
 
 package e2e
 
@@ -188,16 +188,19 @@ func (s *server) credentials() client.Credentials {
 func (s *server) o3(args ...string) (out string, code int) {
 	s.t.Helper()
 	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "NO_PROXY=*")
 	if s.running() {
 		c := s.credentials()
-		cmd.Env = append(os.Environ(), "O3_ENDPOINT="+s.om, "O3_ACCESS_KEY="+c.AccessKey, "O3_SECRET_KEY="+c.SecretKey)
+		cmd.Env = append(cmd.Env, "O3_ENDPOINT="+s.om, "O3_ACCESS_KEY="+c.AccessKey, "O3_SECRET_KEY="+c.SecretKey)
 	}
-	b, err := cmd.CombinedOutput()
+	said := newOutput("")
+	cmd.Stdout, cmd.Stderr = said, said
+	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		s.t.Fatalf("o3 %s: %v", strings.Join(args, " "), err)
 	}
-	return string(b), cmd.ProcessState.ExitCode()
+	return said.String(), cmd.ProcessState.ExitCode()
 }
 
 // must runs the command line, which must succeed.
@@ -213,8 +216,8 @@ func (s *server) must(args ...string) string {
 // verify checks the files of the stopped server.
 func (s *server) verify() {
 	s.t.Helper()
-	s.t.Logf("db verify: %s", lastLine(s.must("debug", "db", "verify", "--data", s.data)))
-	s.t.Logf("block verify: %s", lastLine(s.must("debug", "block", "verify", "--data", s.data)))
+	s.t.Logf("db verify: %s", lastLine(s.must("--quiet", "debug", "db", "verify", "--data", s.data)))
+	s.t.Logf("block verify: %s", lastLine(s.must("--quiet", "debug", "block", "verify", "--data", s.data)))
 }
 
 func lastLine(s string) string {

@@ -277,13 +277,11 @@ func (l *Log) BytesAfter(index uint64) int64 {
 	return l.sizes.after(index)
 }
 
-// Close flushes and closes the store. After a failed Write it only releases
-// what it can.
+// Close closes the store. Whatever was written is synced already, and Pebble
+// cannot flush on a disk that fails without ending the process. After a failed
+// Write it only releases what it can.
 func (l *Log) Close() error {
 	err := l.guard.close()
-	if l.broken == nil && !l.opt.readOnly {
-		err = first(err, guarded(l.db.Flush))
-	}
 	closed := guarded(l.db.Close)
 	if l.broken != nil {
 		return nil // reported already

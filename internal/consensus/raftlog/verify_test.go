@@ -33,6 +33,9 @@ func TestVerify(t *testing.T) {
 	if err := l.Write(Write{Entries: entries, Sync: true}); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.db.Flush(); err != nil { // into a table
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

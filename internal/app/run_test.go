@@ -441,7 +441,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestRemote: callers of the OM API cannot name blocks, even their own.
+// TestRemote: callers of the OM API cannot name blocks, even their own, nor
+// fill the store with bytes.
 func TestRemote(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings{})
@@ -454,6 +455,10 @@ func TestRemote(t *testing.T) {
 		Volume: "s3v", Bucket: "photos", Key: "stolen", Extents: key.Key.Extents, Size: key.Key.Size, DataMs: time.Now().UnixMilli(),
 	})
 	kind(t, err, errs.Denied, "stolen")
+	kind(t, s.commit("photos", "long", make([]byte, maxData+1)), errs.TooLarge, "/s3/")
+	if err := s.commit("photos", "long", make([]byte, maxData)); err != nil {
+		t.Error(err)
+	}
 	up, err := s.om.CreateUpload(t.Context(), &o3v1.CreateUploadRequest{Volume: "s3v", Bucket: "photos", Key: "stolen"})
 	if err != nil {
 		t.Fatal(err)

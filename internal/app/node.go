@@ -192,7 +192,7 @@ func (n *node) makeServices() error {
 	n.space.look()
 	n.om = om.New(om.Options{
 		Store: n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
-		SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.space.refused, Guard: n.trail.guard,
+		Settings: n.replica.Settings, SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.space.refused, Guard: n.trail.guard,
 		Status: n.status, Blocks: blockAdmin{n},
 	})
 	s, b := n.cfg.Service, n.cfg.Block

@@ -110,6 +110,17 @@ func (k Kind) String() string {
 	return fmt.Sprintf("command %d", uint32(k))
 }
 
+// ChangesSettings reports whether the command changes what requests are checked
+// against: volumes, buckets (but for their usage), users and access keys.
+func (k Kind) ChangesSettings() bool {
+	switch k {
+	case CreateVolume, UpdateVolume, DeleteVolume, CreateBucket, UpdateBucket, DeleteBucket,
+		CreateUser, UpdateUser, DeleteUser, CreateAccessKey, RevokeAccessKey:
+		return true
+	}
+	return false
+}
+
 // Apply decodes body and applies the command it is. A command this program
 // does not know was written by a newer one: a fault, as skipping it would make
 // replicas differ.

@@ -42,6 +42,8 @@ type Machine struct {
 	pos    schemapb.Position
 	digest Digest
 	strict bool
+
+	settings uint64 // of this process; see Settings
 }
 
 // Open returns a machine that continues where store stands. An empty store
@@ -62,6 +64,11 @@ func Open(store kv.Store, start Position) (*Machine, error) {
 
 // Strict makes a command that writes before it refuses a fault. Tests use it.
 func (m *Machine) Strict() { m.strict = true }
+
+// Settings returns a number that grows with each command that changes what
+// requests are checked against (command.Kind.ChangesSettings): what was read
+// under it holds while it stays.
+func (m *Machine) Settings() uint64 { return m.settings }
 
 // initialize writes the first rows of an empty store.
 func (m *Machine) initialize(start Position) error {
@@ -147,6 +154,9 @@ func (m *Machine) applyRequest(req *commandpb.Request) ([]byte, error) {
 		return answer, err
 	}
 	m.pos.Op++
+	if command.Kind(req.Kind).ChangesSettings() {
+		m.settings++
+	}
 	m.tx.Begin(ns.Op(m.pos.Op), m.pos.TimeMs, req.Principal, req.BucketId)
 	body, err := command.Apply(m.tx, command.Kind(req.Kind), req.Body)
 	reply := &commandpb.Reply{Op: m.pos.Op}

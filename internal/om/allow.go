@@ -45,9 +45,21 @@ func ofBucket(b view.Bucket) access.Resource {
 	return access.Resource{Owner: b.Row.Owner, Grants: b.Row.Grants}
 }
 
+// bucket returns a bucket and its volume for checks; their usage may be old. It
+// reads the store and not a view, which may be older than the present settings.
+func (s *Service) bucket(volume, name string) (view.Bucket, error) {
+	return s.buckets.get(s.o.Settings, volume+"/"+name, func() (b view.Bucket, err error) {
+		err = s.peek(func(v view.View) error {
+			b, err = v.Bucket(volume, name)
+			return err
+		})
+		return b, err
+	})
+}
+
 // bucketFor returns the bucket if the caller has the permission on it.
-func bucketFor(ctx context.Context, v view.View, volume, name string, need o3v1.Permission) (view.Bucket, error) {
-	b, err := v.Bucket(volume, name)
+func (s *Service) bucketFor(ctx context.Context, volume, name string, need o3v1.Permission) (view.Bucket, error) {
+	b, err := s.bucket(volume, name)
 	if err != nil {
 		return b, err
 	}
@@ -69,7 +81,7 @@ const noBucket = ^ns.ObjectID(0)
 // before passes, so that it gets its answer again and not what it caused.
 func (s *Service) mayWrite(ctx context.Context, stamp *o3v1.Stamp, volume, bucket string, need o3v1.Permission) (id ns.ObjectID, layout ns.Layout, err error) {
 	err = s.peek(func(v view.View) error {
-		b, err := bucketFor(ctx, v, volume, bucket, need)
+		b, err := s.bucketFor(ctx, volume, bucket, need)
 		if err == nil {
 			id, layout = b.ID(), b.Layout()
 		} else if known, kerr := v.Answered(stamp); kerr == nil && known {
@@ -82,8 +94,8 @@ func (s *Service) mayWrite(ctx context.Context, stamp *o3v1.Stamp, volume, bucke
 
 // mayRead checks that the caller may read a key: by the bucket, or by grants of
 // the key's own. Who may not even list learns nothing about absent keys.
-func mayRead(ctx context.Context, v view.View, volume, bucket, key string) (view.Bucket, view.Entry, error) {
-	b, err := v.Bucket(volume, bucket)
+func (s *Service) mayRead(ctx context.Context, v view.View, volume, bucket, key string) (view.Bucket, view.Entry, error) {
+	b, err := s.bucket(volume, bucket)
 	if err != nil {
 		return b, view.Entry{}, err
 	}

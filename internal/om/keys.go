@@ -69,7 +69,7 @@ func (s *Service) AbandonKey(ctx context.Context, r *o3v1.AbandonKeyRequest) (*o
 func (s *Service) GetKey(ctx context.Context, r *o3v1.GetKeyRequest) (*o3v1.GetKeyResponse, error) {
 	resp := &o3v1.GetKeyResponse{}
 	return resp, s.read(ctx, func(v view.View) error {
-		_, e, err := mayRead(ctx, v, r.Volume, r.Bucket, r.Key)
+		_, e, err := s.mayRead(ctx, v, r.Volume, r.Bucket, r.Key)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func fill(v view.View, k *o3v1.KeyInfo) error {
 func (s *Service) ListKeys(ctx context.Context, r *o3v1.ListKeysRequest) (*o3v1.ListKeysResponse, error) {
 	resp := &o3v1.ListKeysResponse{}
 	return resp, s.read(ctx, func(v view.View) error {
-		b, err := bucketFor(ctx, v, r.Volume, r.Bucket, list)
+		b, err := s.bucketFor(ctx, r.Volume, r.Bucket, list)
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (s *Service) mayCopy(ctx context.Context, stamp *o3v1.Stamp, fromVolume, fr
 		return 0, err
 	}
 	err = s.peek(func(v view.View) error {
-		_, _, err := mayRead(ctx, v, fromVolume, fromBucket, fromKey)
+		_, _, err := s.mayRead(ctx, v, fromVolume, fromBucket, fromKey)
 		if err == nil {
 			return nil
 		}

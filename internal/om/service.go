@@ -48,6 +48,11 @@ type Options struct {
 	// older than half of it cannot be named any more. 0: 24 h.
 	SweepGrace time.Duration
 
+	// Settings returns a number that grows whenever volumes, buckets, users or
+	// access keys change, before the change is answered: what was read under it
+	// may be kept while it stays. Nil: nothing is kept.
+	Settings func() uint64
+
 	// ReadOnly returns why the node takes no writes that need space, "" when it
 	// does. Nil: it always does.
 	ReadOnly func() string
@@ -70,7 +75,17 @@ type Blocks interface {
 }
 
 // Service is the namespace manager. It implements o3v1connect.OMHandler.
-type Service struct{ o Options }
+type Service struct {
+	o       Options
+	buckets kept[view.Bucket]
+	secrets kept[credential]
+}
+
+// credential is what Secret answers.
+type credential struct {
+	secret string
+	who    access.Principal
+}
 
 // New returns a service.
 func New(o Options) *Service {
@@ -83,7 +98,7 @@ func New(o Options) *Service {
 	if o.SweepGrace == 0 {
 		o.SweepGrace = 24 * time.Hour
 	}
-	return &Service{o}
+	return &Service{o: o}
 }
 
 // read calls f with a consistent view that reflects every change answered before.
@@ -173,11 +188,14 @@ func (s *Service) writable() error {
 
 // Secret returns the secret behind an access key and whom it stands for.
 func (s *Service) Secret(ctx context.Context, accessKeyID string) (secret string, p access.Principal, err error) {
-	err = s.peek(func(v view.View) error {
-		secret, p, err = v.Credential(accessKeyID)
-		return err
+	c, err := s.secrets.get(s.o.Settings, accessKeyID, func() (c credential, err error) {
+		err = s.peek(func(v view.View) error {
+			c.secret, c.who, err = v.Credential(accessKeyID)
+			return err
+		})
+		return c, err
 	})
-	return secret, p, err
+	return c.secret, c.who, err
 }
 
 // User returns the principal of an enabled user.

@@ -70,7 +70,7 @@ func newNode(t *testing.T, o om.Options) *node {
 	}
 	m.Strict()
 	n := &node{t: t, store: store, log: &localLog{m: m}}
-	o.Store, o.Log = store, n.log
+	o.Store, o.Log, o.Settings = store, n.log, m.Settings
 	n.Service = om.New(o)
 	ctx := as("root")
 	for _, user := range []string{"root", "owner", "reader", "stranger"} {
@@ -269,6 +269,49 @@ func TestRetryIsAnswered(t *testing.T) {
 
 // TestOldBlocksAreRefused: blocks that the sweep may have freed, or may free
 // soon, cannot be named; a client whose clock is ahead gets no more time.
+// TestSettingsTakeEffectAtOnce: what the service keeps of settings ends with
+// the command that changes them.
+func TestSettingsTakeEffectAtOnce(t *testing.T) {
+	n := newNode(t, om.Options{})
+	root, reader := as("root"), as("reader")
+	get := func() errs.Kind {
+		_, err := n.GetKey(reader, &o3v1.GetKeyRequest{Volume: "s3v", Bucket: "flat", Key: "k"})
+		return errs.KindOf(err)
+	}
+	want := func(what string, have, want errs.Kind) {
+		t.Helper()
+		if have != want {
+			t.Errorf("%s: %v, want %v", what, have, want)
+		}
+	}
+	want("granted", get(), errs.OK)
+	n.must(n.UpdateBucket(root, &o3v1.UpdateBucketRequest{Volume: "s3v", Bucket: "flat", SetGrants: true}))
+	want("grant taken away", get(), errs.Denied)
+	n.must(n.UpdateVolume(root, &o3v1.UpdateVolumeRequest{Volume: "s3v", SetGrants: true,
+		Grants: []*o3v1.Grant{{Grantee: "reader", Permissions: []o3v1.Permission{o3v1.Permission_PERMISSION_READ}}}}))
+	want("granted on the volume", get(), errs.OK)
+	n.must(n.DeleteKeys(root, &o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "flat", Keys: []*o3v1.DeleteKey{{Key: "k"}}}))
+	n.must(n.DeleteBucket(root, &o3v1.DeleteBucketRequest{Volume: "s3v", Bucket: "flat"}))
+	want("bucket deleted", get(), errs.NoSuchBucket)
+	n.must(n.CreateBucket(root, &o3v1.CreateBucketRequest{Volume: "s3v", Bucket: "flat", Layout: "FSO"}))
+	n.must(n.CommitKey(root, &o3v1.CommitKeyRequest{Volume: "s3v", Bucket: "flat", Key: "k", Size: 1, Data: []byte("x")}))
+	want("bucket made anew", get(), errs.OK)
+
+	key, err := n.CreateAccessKey(root, &o3v1.CreateAccessKeyRequest{User: "reader"})
+	n.must(key, err)
+	secret := func() errs.Kind {
+		_, _, err := n.Secret(root, key.Key.Id)
+		return errs.KindOf(err)
+	}
+	want("key made", secret(), errs.OK)
+	n.must(n.UpdateUser(root, &o3v1.UpdateUserRequest{User: "reader", Disabled: proto.Bool(true)}))
+	want("user disabled", secret(), errs.NoSuchPrincipal)
+	n.must(n.UpdateUser(root, &o3v1.UpdateUserRequest{User: "reader", Disabled: proto.Bool(false)}))
+	want("user enabled", secret(), errs.OK)
+	n.must(n.RevokeAccessKey(root, &o3v1.RevokeAccessKeyRequest{Id: key.Key.Id}))
+	want("key revoked", secret(), errs.NoSuchPrincipal)
+}
+
 // TestRetryOutlivesItsEffect repeats requests whose effect makes the checks
 // before a proposal fail: the answer is the first one, nothing is done again.
 func TestRetryOutlivesItsEffect(t *testing.T) {

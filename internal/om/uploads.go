@@ -49,7 +49,7 @@ func (s *Service) CopyPart(ctx context.Context, r *o3v1.CopyPartRequest) (*o3v1.
 func (s *Service) GetUpload(ctx context.Context, r *o3v1.GetUploadRequest) (*o3v1.GetUploadResponse, error) {
 	resp := &o3v1.GetUploadResponse{}
 	return resp, s.read(ctx, func(v view.View) error {
-		b, err := bucketFor(ctx, v, r.Volume, r.Bucket, write)
+		b, err := s.bucketFor(ctx, r.Volume, r.Bucket, write)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (s *Service) GetUpload(ctx context.Context, r *o3v1.GetUploadRequest) (*o3v
 func (s *Service) ListUploads(ctx context.Context, r *o3v1.ListUploadsRequest) (*o3v1.ListUploadsResponse, error) {
 	resp := &o3v1.ListUploadsResponse{}
 	return resp, s.read(ctx, func(v view.View) error {
-		b, err := bucketFor(ctx, v, r.Volume, r.Bucket, list)
+		b, err := s.bucketFor(ctx, r.Volume, r.Bucket, list)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (s *Service) ListUploads(ctx context.Context, r *o3v1.ListUploadsRequest) (
 func (s *Service) ListParts(ctx context.Context, r *o3v1.ListPartsRequest) (*o3v1.ListPartsResponse, error) {
 	resp := &o3v1.ListPartsResponse{}
 	return resp, s.read(ctx, func(v view.View) error {
-		b, err := bucketFor(ctx, v, r.Volume, r.Bucket, write)
+		b, err := s.bucketFor(ctx, r.Volume, r.Bucket, write)
 		if err != nil {
 			return err
 		}

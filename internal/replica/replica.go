@@ -20,6 +20,8 @@ type Replica struct {
 	store   kv.Store
 	machine *fsm.Machine
 	pos     atomic.Pointer[fsm.Position]
+
+	settings atomic.Uint64
 }
 
 // Open returns the replica that store holds; an empty store becomes one at the
@@ -37,7 +39,11 @@ func Open(store kv.Store) (*Replica, error) {
 func (r *Replica) publish() {
 	pos := r.machine.Position()
 	r.pos.Store(&pos)
+	r.settings.Store(r.machine.Settings())
 }
+
+// Settings returns fsm.Machine.Settings as of what is applied.
+func (r *Replica) Settings() uint64 { return r.settings.Load() }
 
 // Position returns what is applied.
 func (r *Replica) Position() fsm.Position { return *r.pos.Load() }

@@ -28,8 +28,8 @@ type Principal struct {
 	Role      Role
 }
 
-// System is the principal of the server's own services.
-var System = Principal{User: "o3", Role: RoleAdmin}
+// System is the principal of the server's own services. No user can have its name.
+var System = Principal{User: "@o3", Role: RoleAdmin}
 
 // Anonymous reports whether nobody signed the request.
 func (p Principal) Anonymous() bool { return p.User == "" }

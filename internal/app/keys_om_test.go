@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
@@ -42,7 +43,11 @@ func TestKeyShutdownTimeout(t *testing.T) {
 		s.inside(1)
 		s.stop()
 		if c.status == 0 {
-			<-s.done // although the body never ends
+			select {
+			case <-s.done: // although the body never ends
+			case <-time.After(patience / 2):
+				t.Error("it waits for a request in flight")
+			}
 		}
 		if a := p.finish(); a.status != c.status {
 			t.Errorf("timeout %s: %v", c.timeout, a)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	o3v1 "o3/api/o3/v1"
@@ -289,6 +290,45 @@ func TestReads(t *testing.T) {
 	if _, ok := r.oldest(); ok {
 		t.Error("it has ended")
 	}
+}
+
+// TestGate: closing it waits for those inside and lets nobody in.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g gate
+		entered, leave := make(chan struct{}), make(chan struct{})
+		h := g.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			entered <- struct{}{}
+			<-leave
+		}))
+		for range 2 {
+			go h.ServeHTTP(nil, nil)
+			<-entered
+		}
+		closed := false
+		go func() {
+			g.close()
+			closed = true
+		}()
+		for range 2 {
+			synctest.Wait()
+			if closed {
+				t.Fatal("closed with somebody inside")
+			}
+			leave <- struct{}{}
+		}
+		synctest.Wait()
+		if !closed {
+			t.Error("not closed although it is empty")
+		}
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("after it was closed: %v", v)
+			}
+		}()
+		h.ServeHTTP(nil, nil)
+	})
+	new(gate).close() // nobody ever came
 }
 
 // TestSpace: writes stop below the reserve on either disk and go on with an

@@ -1392,7 +1392,8 @@ func (x *OpenKeyResponse) GetSession() uint64 {
 }
 
 // CommitKeyRequest publishes a key whose bytes are durable (extents) or small
-// enough to travel along (data).
+// enough to travel along (data). Only the gateway, which wrote the blocks, may
+// name extents: callers of the API bring data, or write through /s3/.
 type CommitKeyRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Stamp    *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`

@@ -124,6 +124,7 @@ func (n *node) openStore() (err error) {
 	n.closing(n.store.Close)
 	n.obs.SampleStore(n.store)
 	n.replica, err = replica.Open(n.store)
+	n.reads.applied = func() ns.Op { return n.replica.Position().Op }
 	return err
 }
 

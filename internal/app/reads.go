@@ -2,29 +2,32 @@ package app
 
 import (
 	"sync"
-	"time"
+
+	"o3/internal/ns"
 )
 
 // reads knows which reads of objects run, so that no block is freed under one.
 // It is safe for concurrent use.
 type reads struct {
+	applied func() ns.Op // the op that is applied now
+
 	mu struct {
 		sync.Mutex
 		next    uint64
-		running map[uint64]time.Time
+		running map[uint64]ns.Op // what was applied when it began
 	}
 }
 
-// begin notes a read; the result ends it.
+// begin notes a read, before it looks a key up; the result ends it.
 func (r *reads) begin() (end func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mu.running == nil {
-		r.mu.running = map[uint64]time.Time{}
+		r.mu.running = map[uint64]ns.Op{}
 	}
 	id := r.mu.next
 	r.mu.next++
-	r.mu.running[id] = time.Now()
+	r.mu.running[id] = r.applied()
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -32,14 +35,15 @@ func (r *reads) begin() (end func()) {
 	}
 }
 
-// oldest returns when the oldest read began; ok is false when none runs.
-func (r *reads) oldest() (t time.Time, ok bool) {
+// oldest returns what was applied when the oldest read began; ok is false when
+// none runs.
+func (r *reads) oldest() (op ns.Op, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, began := range r.mu.running {
-		if !ok || began.Before(t) {
-			t, ok = began, true
+		if !ok || began < op {
+			op, ok = began, true
 		}
 	}
-	return t, ok
+	return op, ok
 }

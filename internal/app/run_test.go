@@ -18,6 +18,7 @@ import (
 	"o3/internal/block/container"
 	"o3/internal/consensus"
 	"o3/internal/errs"
+	"o3/internal/ns"
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
 	"o3/internal/s3/sigv4"
@@ -268,28 +269,26 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// TestReads: a read under way is a reason to keep blocks.
+// TestReads: a read under way is a reason to keep what is deleted after it began.
 func TestReads(t *testing.T) {
-	var r reads
-	if _, ok := r.oldest(); ok {
-		t.Error("a read nobody began")
+	op := ns.Op(5)
+	r := reads{applied: func() ns.Op { return op }}
+	want := func(at ns.Op, running bool) {
+		t.Helper()
+		if got, ok := r.oldest(); got != at || ok != running {
+			t.Errorf("the oldest: %v %v, want %v %v", got, ok, at, running)
+		}
 	}
-	before := time.Now()
+	want(0, false)
 	first := r.begin()
-	after := time.Now()
+	op = 9
 	second := r.begin()
-	if at, ok := r.oldest(); !ok || at.Before(before) || at.After(after) {
-		t.Errorf("%v %v", at, ok)
-	}
+	want(5, true)
 	first()
 	first()
-	if at, ok := r.oldest(); !ok || at.Before(after) {
-		t.Errorf("the second: %v %v", at, ok)
-	}
+	want(9, true)
 	second()
-	if _, ok := r.oldest(); ok {
-		t.Error("it has ended")
-	}
+	want(0, false)
 }
 
 // TestGate: closing it waits for those inside and lets nobody in.

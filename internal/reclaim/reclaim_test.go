@@ -12,6 +12,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/command"
 	"o3/internal/errs"
+	"o3/internal/ns"
 	"o3/internal/reclaim"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
@@ -91,14 +92,14 @@ func usageOf(r *rig, used *uint64) error {
 // and than every read, and durable.
 func TestFreeWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var oldest time.Time
-		r := newRig(t, reclaim.Options{FreeGrace: 10 * time.Minute, OldestRead: func() (time.Time, bool) { return oldest, !oldest.IsZero() }})
+		var oldest ns.Op
+		r := newRig(t, reclaim.Options{FreeGrace: 10 * time.Minute, OldestRead: func() (ns.Op, bool) { return oldest, oldest != 0 }})
 		shared := r.commit("flat", "source", 1)
 		_, err := r.om.CopyKey(ctx, &o3v1.CopyKeyRequest{FromVolume: "s3v", FromBucket: "flat", FromKey: "source", Volume: "s3v", Bucket: "flat", Key: "copy"})
 		r.ok(err)
 		e := r.commit("flat", "key", 3)
 		time.Sleep(time.Second)
-		oldest = time.Now() // a read begins, and the key is deleted under it
+		oldest = r.op() // a read begins, and the key is deleted under it
 		time.Sleep(time.Second)
 		r.remove("flat", "key", "source")
 		step := func(what string, stored bool) {
@@ -114,7 +115,7 @@ func TestFreeWaits(t *testing.T) {
 		step("just before the grace is over", true)
 		time.Sleep(2 * time.Second)
 		step("the grace is over, the read is not", true)
-		oldest = time.Now() // another read, which cannot have seen the key
+		oldest = r.op() // another read, which cannot have seen the key
 		if r.log.count(command.FreedBlocks) != 0 {
 			t.Error("a command was proposed for nothing")
 		}

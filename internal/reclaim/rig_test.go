@@ -20,6 +20,7 @@ import (
 	"o3/internal/fsm"
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/kv/memkv"
+	"o3/internal/ns"
 	"o3/internal/om"
 	"o3/internal/reclaim"
 	"o3/internal/schema"
@@ -223,3 +224,6 @@ func (r *rig) sound() {
 	_, err := fsmtest.Check(r.store)
 	r.ok(err)
 }
+
+// op returns the op that is applied.
+func (r *rig) op() ns.Op { return r.log.machine.Position().Op }

@@ -16,6 +16,7 @@ import (
 
 	"o3/internal/block"
 	"o3/internal/kv"
+	"o3/internal/ns"
 	"o3/internal/om"
 )
 
@@ -39,9 +40,10 @@ type Options struct {
 	SweepInterval  time.Duration // between sweeps; 24 h. Negative: never
 	SweepGrace     time.Duration // age below which a sweep leaves a block alone: that of om.Options; 24 h
 
-	// OldestRead returns when the oldest read still running began, and false
-	// when none runs: blocks deleted after it are kept. Nil: none ever runs.
-	OldestRead func() (time.Time, bool)
+	// OldestRead returns the op that was applied when the oldest read still
+	// running began, and false when none runs: what was deleted later is kept.
+	// Nil: none ever runs.
+	OldestRead func() (ns.Op, bool)
 
 	Listener Listener
 }

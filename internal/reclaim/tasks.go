@@ -7,6 +7,7 @@ import (
 	"o3/internal/block"
 	"o3/internal/command"
 	"o3/internal/command/commandpb"
+	"o3/internal/ns"
 	"o3/internal/om"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
@@ -44,23 +45,27 @@ func (s *Service) any(lower, upper []byte) (bool, error) {
 }
 
 // Free frees the bytes of blocks that lost their last name more than the grace
-// ago and before any read that still runs began.
+// ago and that no read still running can have seen.
 func (s *Service) Free(ctx context.Context) error {
 	for {
-		before := time.Now()
-		if s.o.OldestRead != nil {
-			if oldest, ok := s.o.OldestRead(); ok && oldest.Before(before) {
-				before = oldest
-			}
-		}
-		if grace := time.Now().Add(-max(s.o.FreeGrace, 0)); grace.Before(before) {
-			before = grace
-		}
+		before := time.Now().Add(-max(s.o.FreeGrace, 0))
 		done, err := s.freeBatch(ctx, before.UnixMilli())
 		if err != nil || done {
 			return err
 		}
 	}
+}
+
+// unseen returns the last op whose deletions no read still running can have
+// missed. It is asked after the state that names the deletions was fixed: a
+// read that begins later sees them.
+func (s *Service) unseen() ns.Op {
+	if s.o.OldestRead != nil {
+		if oldest, ok := s.o.OldestRead(); ok {
+			return oldest
+		}
+	}
+	return ^ns.Op(0)
 }
 
 // freeBatch frees some blocks deleted before the given time, oldest first; done
@@ -77,11 +82,12 @@ func (s *Service) freeBatch(ctx context.Context, beforeMs int64) (done bool, err
 		return true, err
 	}
 	defer durable.Close()
+	unseen := s.unseen()
 	done = true
 	lower, upper := schema.Deleted.All()
 	err = schema.Deleted.Scan(durable, lower, upper, func(k schema.OpKey, d *schemapb.DeletedBlocks) (bool, error) {
-		if d.DeletedMs > beforeMs {
-			return false, nil // rows are in the order of their time
+		if d.DeletedMs > beforeMs || k.Op > unseen {
+			return false, nil // rows are in the order of op and time
 		}
 		if _, still, err := schema.Deleted.Get(s.o.Store, k); err != nil || !still {
 			return true, err // freed since

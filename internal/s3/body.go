@@ -87,6 +87,15 @@ func (r *request) payload() (sigv4.Payload, string, error) {
 	return mode, "", nil
 }
 
+// checkLength refuses an object or a part of which neither the length nor the
+// end is marked: HTTP takes it for empty, whatever the client meant to store.
+func (r *request) checkLength() error {
+	if _, given := r.Request.Header["Content-Length"]; r.ContentLength == 0 && !given && r.ProtoMajor == 1 {
+		return refusal("MissingContentLength", codes["MissingContentLength"].text)
+	}
+	return nil
+}
+
 func tooLarge(size, max int64) error {
 	return refusal("EntityTooLarge", codes["EntityTooLarge"].text).
 		with("ProposedSize", itoa(size)).with("MaxSizeAllowed", itoa(max))

@@ -90,12 +90,13 @@ func etagIn(list, etag string, weak bool) bool {
 // can only be "*", as in S3.
 func writeConditions(h http.Header) (*o3v1.Preconditions, error) {
 	match, noneMatch := list(h["If-Match"]), list(h["If-None-Match"])
+	given, noneGiven := len(h["If-Match"]) > 0, len(h["If-None-Match"]) > 0
 	switch {
-	case match == "" && noneMatch == "":
+	case !given && !noneGiven:
 		return nil, nil
-	case match != "" && noneMatch != "":
+	case given && noneGiven:
 		return nil, notImplemented("If-Match together with If-None-Match in a write")
-	case noneMatch != "" && noneMatch != "*":
+	case noneGiven && noneMatch != "*":
 		return nil, notImplemented("If-None-Match with another value than * in a write").with("Header", "If-None-Match")
 	case noneMatch == "*":
 		return &o3v1.Preconditions{IfAbsent: true}, nil

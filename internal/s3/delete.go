@@ -17,6 +17,11 @@ func (g *Gateway) deleteObject(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	for _, name := range []string{"If-Match", "X-Amz-If-Match-Size"} {
+		if values, given := h[name]; given && list(values) == "" {
+			return reply{}, argument(strings.ToLower(name), "", "A condition must have a value.")
+		}
+	}
 	cond, err := deleteConditions(list(h["If-Match"]), size)
 	if err != nil {
 		return reply{}, err

@@ -127,6 +127,9 @@ type document interface{ AppendXML([]byte) []byte }
 // serve is the life of every request: the only function that admits,
 // authenticates, authorises headers, measures, translates errors and writes.
 func (g *Gateway) serve(w http.ResponseWriter, hr *http.Request, locate func(*http.Request) (address, error)) {
+	if expectsNothing(hr) {
+		w.WriteHeader(http.StatusContinue)
+	}
 	r := &request{Request: hr, started: time.Now(), id: g.nextID(), header: w.Header()}
 	r.ctx = hr.Context()
 	r.out = sink{w: w, idle: g.opts.IdleTimeout}
@@ -160,6 +163,14 @@ func (g *Gateway) serve(w http.ResponseWriter, hr *http.Request, locate func(*ht
 	if done.Aborted {
 		panic(http.ErrAbortHandler) // the client sees a short read
 	}
+}
+
+// expectsNothing reports whether a client waits to be told to send a body that
+// has no bytes. net/http tells it nothing and keeps the connection, after which
+// boto clients (and so the aws command) misread the answer to their next
+// request there and wait a minute for the rest of it.
+func expectsNothing(r *http.Request) bool {
+	return r.ContentLength == 0 && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 }
 
 // cause prefers what happened to the client over what that did to others.

@@ -90,6 +90,9 @@ func (g *Gateway) uploadPart(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if err := r.checkLength(); err != nil {
+		return reply{}, err
+	}
 	b, err := g.openBody(r, maxPutSize, algorithm)
 	if err != nil {
 		return reply{}, err

@@ -19,8 +19,11 @@ func checkBucketName(name string) error {
 			if i == 0 || i == len(name)-1 {
 				return bucketNameError(name, "a name begins and ends with a letter or a digit")
 			}
-			if c == '.' && name[i-1] == '.' {
+			switch name[i-1 : i+1] {
+			case "..":
 				return bucketNameError(name, "a name has no two adjacent periods")
+			case ".-", "-.":
+				return bucketNameError(name, "a name has no period beside a hyphen")
 			}
 		default:
 			return bucketNameError(name, "a name consists of a-z, 0-9, '-' and '.'")

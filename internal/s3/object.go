@@ -25,6 +25,9 @@ func (g *Gateway) putObject(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if err := r.checkLength(); err != nil {
+		return reply{}, err
+	}
 	b, err := g.openBody(r, maxPutSize, checksum.None)
 	if err != nil {
 		return reply{}, err

@@ -1,6 +1,8 @@
 package s3
 
 import (
+	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -34,8 +36,8 @@ func parseRange(header string, size int64) (span, error) {
 	if !ok {
 		return whole, nil
 	}
-	from, errFrom := strconv.ParseUint(first, 10, 63)
-	to, errTo := strconv.ParseUint(last, 10, 63)
+	from, errFrom := parsePosition(first)
+	to, errTo := parsePosition(last)
 	unsatisfiable := refusal("InvalidRange", codes["InvalidRange"].text).
 		with("RangeRequested", header).with("ActualObjectSize", itoa(size))
 	switch {
@@ -55,6 +57,16 @@ func parseRange(header string, size int64) (span, error) {
 		end = int64(to) + 1
 	}
 	return span{int64(from), end - int64(from), true}, nil
+}
+
+// parsePosition reads a position in an object. One beyond every object is the
+// largest that there is.
+func parsePosition(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt64, nil
+	}
+	return n, err
 }
 
 // parseCopyRange reads x-amz-copy-source-range, which must lie within the

@@ -176,7 +176,10 @@ func TestRanges(t *testing.T) {
 		{"bytes=a-b", 10, span{0, 10, false}, ""},
 		{"items=0-1", 10, span{0, 10, false}, ""},
 		{"bytes=0-9223372036854775807", 10, span{0, 10, true}, ""},
-		{"bytes=0-18446744073709551615", 10, span{0, 10, false}, ""},
+		{"bytes=4-18446744073709551615", 10, span{4, 6, true}, ""},
+		{"bytes=-18446744073709551615", 10, span{0, 10, true}, ""},
+		{"bytes=18446744073709551615-", 10, span{}, "InvalidRange"},
+		{"bytes=18446744073709551616-18446744073709551615", 10, span{}, "InvalidRange"},
 	} {
 		got, err := parseRange(x.header, x.size)
 		if answerCode(err) != x.code || err == nil && got != x.want {

@@ -64,7 +64,7 @@ func (s *server) configure(home string) error {
 	return errors.Join(
 		os.WriteFile(filepath.Join(home, ".s3cfg"), []byte(s3cmd), 0o600),
 		os.WriteFile(filepath.Join(home, "rclone.conf"), nil, 0o600),
-		os.WriteFile(filepath.Join(home, "aws-config"), nil, 0o600),
+		os.WriteFile(filepath.Join(home, "aws-config"), []byte("[default]\ns3 =\n  signature_version = s3v4\n"), 0o600),
 	)
 }
 

@@ -50,7 +50,7 @@ func write[Q, R any, P interface {
 }](ctx context.Context, c *Client, name string, req P, f func(o3v1connect.OMClient, context.Context, *Q) (*R, error)) (*R, error) {
 	if req.GetStamp() == nil {
 		stamp := c.stamps.begin()
-		defer c.stamps.end(stamp.Sequence)
+		defer c.stamps.end(stamp)
 		req = stamped(req.ProtoReflect(), stamp).(P)
 	}
 	return read(ctx, c, name, (*Q)(req), f)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,29 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// TestReference: docs/cli.md is what the program has.
-func TestReference(t *testing.T) {
-	var got bytes.Buffer
-	deps := DepsForTest()
-	deps.Commands = nil
-	if err := Reference(&got, deps); err != nil {
-		t.Fatal(err)
-	}
-	const file = "../../docs/cli.md"
-	if *Update {
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got.Bytes(), want) {
-		t.Error("docs/cli.md is out of date: go test ./internal/cli -run TestReference -update")
-	}
-}
 
 func TestExitCodesAreTotal(t *testing.T) {
 	known := map[int]bool{}

@@ -16,7 +16,7 @@ func Reference(w io.Writer, deps Deps) error {
 	}
 	var b strings.Builder
 	b.WriteString("# The command line\n\n")
-	b.WriteString("Generated from the program by `go test ./internal/cli -run TestReference -update`; do not edit.\n\n")
+	b.WriteString("Generated from the program by `go test ./cmd/o3 -run TestReference -update`; do not edit.\n\n")
 	b.WriteString(introduction)
 	b.WriteString("\n## Flags of every command\n\n")
 	flags(&b, k.Model.Flags)

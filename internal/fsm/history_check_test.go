@@ -56,7 +56,7 @@ func b2i(b bool) int {
 
 // checkBucket compares every key, directory and counter of a bucket.
 func (h *history) checkBucket(v view.View, row view.Bucket, b *mbucket) {
-	page, err := v.List(row, view.ListOptions{Limit: 1 << 20, Directories: true})
+	page, err := v.List(row, view.ListOptions{Full: true, Limit: 1 << 20, Directories: true})
 	if err != nil {
 		h.errorf("%v", err)
 		return
@@ -127,7 +127,7 @@ func (h *history) checkKey(v view.View, row view.Bucket, k *mkey, e view.Entry) 
 
 // checkList compares a random listing, in pages of random size and work.
 func (h *history) checkList(v view.View, row view.Bucket, b *mbucket) {
-	o := view.ListOptions{
+	o := view.ListOptions{Full: true,
 		Delimiter: h.pick([]string{"", "/", "/", "a", "-", "a/"}), Directories: h.rng.IntN(4) == 0,
 		Limit: 1 + h.rng.IntN(5), MaxRows: h.rng.IntN(4),
 	}

@@ -114,7 +114,7 @@ func (s *Service) ListKeys(ctx context.Context, r *o3v1.ListKeysRequest) (*o3v1.
 		}
 		page, err := v.List(b, view.ListOptions{
 			Prefix: r.Prefix, Delimiter: r.Delimiter, StartAfter: r.StartAfter, Token: r.Token,
-			Limit: limit(r.Limit, 10_000), MaxRows: s.o.MaxListRows, Directories: r.Directories,
+			Limit: limit(r.Limit, 10_000), MaxRows: s.o.MaxListRows, Directories: r.Directories, Full: r.Full,
 		})
 		if err != nil {
 			return err

@@ -138,6 +138,9 @@ func propose[R any, P interface {
 			return nil, err
 		}
 	}
+	if err := checkAttributes(r.body); err != nil {
+		return nil, err
+	}
 	body, err := proto.Marshal(r.body)
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, r.kind.String(), err)

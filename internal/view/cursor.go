@@ -15,6 +15,7 @@ import (
 type cursor struct {
 	bucket ns.ObjectID
 	tree   bool
+	full   bool // decode rows whole, not only what a listing shows
 	it     kv.Iterator
 	levels []level // of the tree, from the root; one for a flat bucket
 	key    schema.EntryKey
@@ -122,8 +123,13 @@ func (c *cursor) load(ok bool) bool {
 		c.err = err
 		return false
 	}
+	owner := c.row.GetOwner()
 	c.row = new(schemapb.Entry)
-	c.err = schema.Entries.DecodeInto(c.it.Key(), value, c.row)
+	if c.full {
+		c.err = schema.Entries.DecodeInto(c.it.Key(), value, c.row)
+	} else {
+		c.err = schema.DecodeListed(c.it.Key(), value, c.row, owner)
+	}
 	c.valid = c.err == nil
 	return c.valid
 }

@@ -17,6 +17,7 @@ type ListOptions struct {
 	Limit       int    // keys and common prefixes; at least 1
 	MaxRows     int    // rows looked at before the page ends early; 0: no bound
 	Directories bool   // implicit directories too
+	Full        bool   // entries whole: also what listings leave out
 }
 
 // Page is a page of a listing in the byte order of names.
@@ -42,6 +43,7 @@ func (v View) List(b Bucket, o ListOptions) (Page, error) {
 		return page, err
 	}
 	defer c.close()
+	c.full = o.Full
 	ok := c.seek(start)
 	c.steps = 0 // finding the start counts for nothing, so that every page gets on
 	for ok {

@@ -439,6 +439,12 @@ func TestPutRefusals(t *testing.T) {
 	}
 	wantKind(t, put(strings.NewReader("y"), 1, client.PutOptions{IfAbsent: true}), errs.PreconditionFailed)
 	wantKind(t, put(strings.NewReader("y"), 1, client.PutOptions{IfMatch: "other"}), errs.PreconditionFailed)
+	for _, o := range []client.PutOptions{
+		{ContentType: "a\nb"}, {CacheControl: "\x7f"}, {User: map[string]string{"a b": "c"}}, {User: map[string]string{"a": "b\rc"}},
+	} { // not a server that cannot be reached
+		wantKind(t, put(strings.NewReader("y"), 1, o), errs.Invalid)
+		wantKind(t, put(io.LimitReader(zeros{}, part+5), part+5, o), errs.Invalid)
+	}
 }
 
 // TestLostAnswerOfConditionalPut: the retry is refused because the first try

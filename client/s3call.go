@@ -51,12 +51,35 @@ func subject(volume, bucket, key string) string { return "/" + volume + "/" + bu
 // s3 sends q, repeating it as calls are repeated, and returns an answer of
 // status 2xx; its body is the caller's to close. unsure: see retry.
 func (c *Client) s3(ctx context.Context, q s3Request, what string) (resp *http.Response, unsure bool, err error) {
+	if err := checkHeader(q.header); err != nil {
+		return nil, false, errs.Wrap(errs.Invalid, what, err)
+	}
 	unsure, err = c.retry(ctx, q.name, 0, func(ctx context.Context) error {
 		r, err := c.s3Once(ctx, q, what)
 		resp = r
 		return err
 	})
 	return resp, unsure, err
+}
+
+// checkHeader refuses what HTTP cannot send, which otherwise would look like a
+// server that cannot be reached.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		for i := range len(name) {
+			if c := name[i]; c <= ' ' || c > '~' || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+				return fmt.Errorf("the header name %q may not hold %q", name, c)
+			}
+		}
+		for _, v := range values {
+			for i := range len(v) {
+				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+					return fmt.Errorf("the value of header %s may not hold %q", name, c)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (c *Client) s3Once(ctx context.Context, q s3Request, what string) (*http.Response, error) {

@@ -163,7 +163,11 @@ func verifyBlocks(ctx context.Context, dir string, step func(done, total int64),
 	if err := id.read(filepath.Join(dir, "node")); err != nil {
 		return err
 	}
-	opts := container.Options{Dir: filepath.Join(dir, "blocks"), Node: id.Number, Reserve: -1}
+	blocks := id.Blocks
+	if blocks == "" {
+		blocks = filepath.Join(dir, "blocks")
+	}
+	opts := container.Options{Dir: blocks, Node: id.Number, Reserve: -1}
 	damages := 0
 	done, err := container.Verify(ctx, opts, func(d container.Damage) error {
 		damages++

@@ -30,14 +30,16 @@ func (n *node) firstStart(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	_, err := n.om.GetVolume(ctx, &o3v1.GetVolumeRequest{Volume: ns.S3Volume})
-	if errs.KindOf(err) != errs.NoSuchVolume {
+	if errs.KindOf(err) == errs.NoSuchVolume {
+		_, err = n.om.CreateVolume(ctx, &o3v1.CreateVolumeRequest{
+			Volume: ns.S3Volume, Owner: rootUser,
+			Grants: []*o3v1.Grant{{Grantee: access.SignedIn, Permissions: []o3v1.Permission{o3v1.Permission_PERMISSION_CREATE}}},
+		})
+	}
+	if err != nil {
 		return err
 	}
-	_, err = n.om.CreateVolume(ctx, &o3v1.CreateVolumeRequest{
-		Volume: ns.S3Volume, Owner: rootUser,
-		Grants: []*o3v1.Grant{{Grantee: access.SignedIn, Permissions: []o3v1.Permission{o3v1.Permission_PERMISSION_CREATE}}},
-	})
-	return err
+	return n.begun()
 }
 
 // root sees to it that there is a root user with an access key. Once there are

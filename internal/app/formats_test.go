@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -283,5 +284,45 @@ func TestDamagedObject(t *testing.T) {
 	}
 	if _, err := s.om.BlockStatus(t.Context(), &o3v1.BlockStatusRequest{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLostDirectories: a node does not start as if it had always been empty
+// where a part of its data is gone, and starts when the part is back.
+func TestLostDirectories(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, settings{dir: dir})
+	s.fill(1, 10) // a small one: no container tells of it
+	if err := s.shut(); err != nil {
+		t.Fatal(err)
+	}
+	for part, says := range map[string]string{
+		"blocks": "Is the disk mounted?", "blocks/node": "Is the disk mounted?", "om": "the Raft log is missing",
+		"om/raft": "the Raft log is missing", "node": "the identity file is missing",
+	} {
+		path := filepath.Join(dir, part)
+		if err := os.Rename(path, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := try(t, settings{dir: dir})
+		if errs.KindOf(err) != errs.Corrupt || !strings.Contains(err.Error(), says) {
+			t.Errorf("without %s: %v, want it to say %q", part, err, says)
+		}
+		if err := errors.Join(os.RemoveAll(path), os.Rename(path+".away", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := start(t, settings{dir: filepath.Join(t.TempDir(), "other")})
+	if err := other.shut(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := try(t, settings{dir: dir, set: []string{"ozone.block.dir=" + other.node.cfg.Block.Dir}})
+	if errs.KindOf(err) != errs.Corrupt || !strings.Contains(err.Error(), "another node") {
+		t.Errorf("with the blocks of another node: %v", err)
+	}
+	again := start(t, settings{dir: dir})
+	if _, err := again.node.om.GetKey(system, &o3v1.GetKeyRequest{Volume: "s3v", Bucket: "photos", Key: "0"}); err != nil {
+		t.Errorf("with everything back: %v", err)
 	}
 }

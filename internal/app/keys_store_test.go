@@ -250,6 +250,9 @@ func TestKeySweep(t *testing.T) {
 	t.Parallel()
 	at := func(set ...string) (*server, block.Info) {
 		dir := filepath.Join(t.TempDir(), "data")
+		if err := start(t, settings{dir: dir}).shut(); err != nil { // the directory is a node's now
+			t.Fatal(err)
+		}
 		info := stray(t, dir, time.Hour)
 		return start(t, settings{dir: dir, set: set}), info
 	}

@@ -136,7 +136,12 @@ func Run(ctx context.Context, args []string, streams IO, deps Deps) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintln(streams.Stderr, "o3:", usageError(k, err))
+		text := usageError(k, err)
+		if line.JSON || slices.Contains(args, "--json") { // kong sets no flags when it meets an unknown word
+			(&Session{IO: streams}).jsonError(errs.New(errs.Invalid, "command line", strings.ReplaceAll(text, "\nTry: ", "; try: ")))
+			return ExitUsage
+		}
+		fmt.Fprintln(streams.Stderr, "o3:", text)
 		return ExitUsage
 	}
 	s := &Session{IO: streams, Globals: line.Globals, deps: deps}

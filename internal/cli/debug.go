@@ -52,7 +52,7 @@ type blockVerify struct {
 
 // Run checks the blocks.
 func (c *blockVerify) Run(ctx context.Context, s *Session) error {
-	return s.verify(ctx, c.Data, "verify blocks", true, s.deps.DebugBlockVerify)
+	return s.verify(ctx, c.Data, "verify blocks", false, s.deps.DebugBlockVerify)
 }
 
 func (s *Session) verify(ctx context.Context, data, label string, bytes bool, f func(context.Context, string, func(done, total int64), io.Writer) error) error {

@@ -82,7 +82,7 @@ func serviceKeys() group {
 			Doc:   "How many expired open keys one command drops.",
 			field: service(func(s *Service) any { return &s.OpenKeyBatch }),
 		}, {
-			Name: "ozone.directory.deleting.service.interval", Type: Duration, Default: "60s", Min: "10ms", Max: "1d", ShownBy: "app.TestKeyDirectoryDeleting",
+			Name: "ozone.directory.deleting.service.interval", Type: Duration, Default: "1s", Min: "10ms", Max: "1d", ShownBy: "app.TestKeyDirectoryDeleting",
 			Doc:   "How often the contents of deleted directories are purged.",
 			field: service(func(s *Service) any { return &s.DirDeleteInterval }),
 		}, {

@@ -17,11 +17,11 @@ import (
 const (
 	maxHeaders     = 8 << 10 // bytes of all headers of a key, names and values
 	maxTags        = 50
-	maxTagName     = 128 // characters
-	maxTagValue    = 256 // characters
-	maxGrants      = 1000
-	maxEtag        = 128 // bytes
-	maxChecksum    = 64  // bytes of the value
+	maxTagName     = 128  // characters
+	maxTagValue    = 256  // characters
+	maxGrants      = 1000 // of a key; those of a bucket or volume must fit into a log entry
+	maxEtag        = 128  // bytes
+	maxChecksum    = 64   // bytes of the value
 	maxDescription = 1024
 )
 
@@ -38,8 +38,8 @@ func checkAttributes(m proto.Message) error {
 			return err
 		}
 	}
-	if r, ok := m.(interface{ GetGrants() []*o3v1.Grant }); ok && len(r.GetGrants()) > maxGrants {
-		return errs.New(errs.Invalid, "grants", fmt.Sprintf("%d grants, at most %d are allowed", len(r.GetGrants()), maxGrants))
+	if r, ok := m.(*o3v1.UpdateKeyRequest); ok && len(r.Grants) > maxGrants {
+		return errs.New(errs.Invalid, "grants", fmt.Sprintf("%d grants, at most %d are allowed on a key", len(r.Grants), maxGrants))
 	}
 	if r, ok := m.(interface{ GetEtag() string }); ok {
 		if e := r.GetEtag(); len(e) > maxEtag || strings.ContainsFunc(e, func(c rune) bool { return c <= ' ' || c == '"' || c > '~' }) {

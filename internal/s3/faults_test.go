@@ -339,7 +339,7 @@ func TestCutBody(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	o := blocky
-	o.IdleTimeout = 50 * time.Millisecond
+	o.IdleTimeout = 400 * time.Millisecond
 	b := newBench(t, o)
 	conn, _ := b.raw(t, "PUT", "/photos/k", "half", "Content-Length", "100000")
 	text, err := io.ReadAll(conn)
@@ -448,6 +448,47 @@ func TestClientLeaves(t *testing.T) {
 	conn.Close()
 	r := b.last(t, "GetObject")
 	equal(t, "report", fmt.Sprint(r.Status, r.Code), "499RequestCanceled")
+}
+
+// A client that leaves while its bytes are being published leaves no blocks
+// that nobody names: the commit goes on.
+func TestClientLeavesDuringCommit(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		b := newBench(t, blocky)
+		committing, gone := make(chan bool), make(chan bool)
+		b.ns.commit = func(ctx context.Context, r *o3v1.CommitKeyRequest) (*o3v1.CommitKeyResponse, error) {
+			committing <- true
+			<-gone
+			if refused {
+				return nil, errs.New(errs.QuotaExceeded, "bucket", "")
+			}
+			return b.ns.Namespace.CommitKey(ctx, r)
+		}
+		body := randomBytes(700 << 10)
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.c.PutObject(ctx, &awss3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("k"), Body: bytes.NewReader(body)})
+			done <- err
+		}()
+		<-committing
+		leave()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Fatalf("the client got %v", err)
+		}
+		close(gone)
+		b.last(t, "PutObject")
+		got, err := b.get(t, "k")
+		if refused {
+			wantCode(t, err, "NoSuchKey")
+			equal(t, "blocks left", b.blocks.count(t), 0)
+			continue
+		}
+		check(t, err)
+		if !bytes.Equal(got, body) {
+			t.Fatal("the key holds other bytes")
+		}
+	}
 }
 
 func TestUnknownLength(t *testing.T) {

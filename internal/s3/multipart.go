@@ -106,7 +106,9 @@ func (g *Gateway) uploadPart(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	got, err := g.ns.CommitPart(r.ctx, &o3v1.CommitPartRequest{
+	ctx, cancel := r.committing()
+	defer cancel()
+	got, err := g.ns.CommitPart(ctx, &o3v1.CommitPartRequest{
 		Volume: r.volume, Bucket: r.bucket, Key: r.key, UploadId: upload.UploadId, Number: uint32(number),
 		Size: uint64(s.result.Size), Etag: s.result.ETag(), Extents: s.extents, Data: s.data, Checksum: s.checksum(), DataMs: s.begun,
 	})

@@ -47,7 +47,9 @@ func (g *Gateway) putObject(r *request) (reply, error) {
 		g.abandon(r, session)
 		return reply{}, err
 	}
-	got, err := g.ns.CommitKey(r.ctx, &o3v1.CommitKeyRequest{
+	ctx, cancel := r.committing()
+	defer cancel()
+	got, err := g.ns.CommitKey(ctx, &o3v1.CommitKeyRequest{
 		Volume: r.volume, Bucket: r.bucket, Key: r.key,
 		Size: uint64(s.result.Size), Etag: s.result.ETag(), Extents: s.extents, Data: s.data,
 		Headers: headers, Tags: tags, Checksum: s.checksum(), If: cond, Session: session, DataMs: s.begun,

@@ -1,12 +1,15 @@
 package s3
 
 import (
+	"context"
 	"flag"
 	"net/http"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -186,4 +189,24 @@ func TestRanges(t *testing.T) {
 			t.Errorf("%s of %d: got %+v %v, want %+v %s", x.header, x.size, got, err, x.want, x.code)
 		}
 	}
+}
+
+// TestCommitting: a commit outlives its client, but not for ever.
+func TestCommitting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, leave := context.WithCancel(t.Context())
+		r := &request{ctx: client}
+		ctx, cancel := r.committing()
+		defer cancel()
+		leave()
+		time.Sleep(cleanupTime - time.Nanosecond)
+		if ctx.Err() != nil {
+			t.Fatal("the commit ended with its client")
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Fatal("the commit goes on without end")
+		}
+	})
 }

@@ -12,7 +12,7 @@ import (
 	"o3/internal/s3/checksum"
 )
 
-// cleanupTime bounds what is done after a request failed.
+// cleanupTime bounds what is done after a request failed or its client left.
 const cleanupTime = 10 * time.Second
 
 // stored is a body that was received whole and is durable, or small enough to
@@ -181,6 +181,15 @@ func (s *splitter) note(err error) error {
 		err = s.err
 	}
 	return err
+}
+
+// committing returns a context for publishing blocks that are durable. A client
+// that leaves meanwhile does not end it, but bounds it: the outcome would be
+// unknown, and the blocks would lie there until the sweep.
+func (r *request) committing() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
+	stop := context.AfterFunc(r.ctx, func() { time.AfterFunc(cleanupTime, cancel) })
+	return ctx, func() { stop(); cancel() }
 }
 
 // afterwards returns a context for cleaning up: it outlives the client, not

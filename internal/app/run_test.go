@@ -87,6 +87,10 @@ func TestGivenRootKey(t *testing.T) {
 		}
 		if secret == "second-secret-2" {
 			works(s, client.Credentials{AccessKey: "given", SecretKey: "first-secret-1"}, 403)
+			boss := "boss" // who owns something cannot be deleted
+			if _, err := s.om.UpdateVolume(t.Context(), &o3v1.UpdateVolumeRequest{Volume: "s3v", Owner: &boss}); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := s.om.DeleteUser(t.Context(), &o3v1.DeleteUserRequest{User: "root"}); err != nil {
 				t.Fatal(err)
 			}

@@ -75,13 +75,16 @@ func updateUser(t *Tx, c *o3v1.UpdateUserRequest) (*o3v1.UpdateUserResponse, err
 	return &o3v1.UpdateUserResponse{User: userInfo(c.User, row)}, schema.Users.Put(t.w, c.User, row)
 }
 
-// deleteUser removes a user and their access keys. What they own stays theirs
-// by name: a user made again under it owns it again.
+// deleteUser removes a user and their access keys. One who owns a volume or
+// bucket is refused: whoever gets the name next would own it.
 func deleteUser(t *Tx, c *o3v1.DeleteUserRequest) (*o3v1.DeleteUserResponse, error) {
 	if _, err := t.user(c.User); err != nil {
 		return nil, err
 	}
 	if err := t.keepAnAdmin(c.User, nil); err != nil {
+		return nil, err
+	}
+	if err := t.ownsNothing(c.User); err != nil {
 		return nil, err
 	}
 	var ids []string
@@ -102,6 +105,35 @@ func deleteUser(t *Tx, c *o3v1.DeleteUserRequest) (*o3v1.DeleteUserResponse, err
 	}
 	t.wrote()
 	return &o3v1.DeleteUserResponse{}, schema.Users.Delete(t.w, c.User)
+}
+
+// ownsNothing refuses a user who owns a volume or a bucket.
+func (t *Tx) ownsNothing(user string) error {
+	if err := t.Flush(); err != nil { // the scans must see what the batch changed
+		return err
+	}
+	var owned string
+	lower, upper := schema.Volumes.All()
+	err := schema.Volumes.Scan(t.w, lower, upper, func(name string, v *schemapb.Volume) (bool, error) {
+		if v.Owner == user {
+			owned = "volume " + name
+		}
+		return owned == "", nil
+	})
+	if err != nil {
+		return err
+	}
+	lower, upper = schema.Buckets.All()
+	err = schema.Buckets.Scan(t.w, lower, upper, func(k schema.BucketKey, b *schemapb.Bucket) (bool, error) {
+		if owned == "" && b.Owner == user {
+			owned = "bucket " + k.Name
+		}
+		return owned == "", nil
+	})
+	if err == nil && owned != "" {
+		err = errs.New(errs.NotEmpty, "user "+user, "owns "+owned+"; give it another owner first")
+	}
+	return err
 }
 
 // keepAnAdmin refuses a change after which no enabled admin would be left.

@@ -70,7 +70,7 @@ func openCore(ctx context.Context, data string) (c *core, err error) {
 	if err != nil {
 		return nil, errors.Join(err, c.store.Close())
 	}
-	c.om = om.New(om.Options{Store: c.store, Log: c.log})
+	c.om = om.New(om.Options{Store: c.store, Log: c.log, Settings: c.replica.Settings})
 	ctx, c.stop = context.WithCancel(ctx)
 	go func() { c.done <- c.log.Run(ctx) }()
 	return c, c.om.Ready(ctx)
@@ -121,7 +121,7 @@ func (s *settings) exercise(ctx context.Context, c *core, rawDir string, r *name
 		return err
 	}
 	say("loading up to %d keys", s.keys)
-	if _, err := drive(ctx, 512, time.Hour, upTo(&w.next, s.keys, w.create)); err != nil {
+	if _, err := drive(ctx, 2048, time.Hour, upTo(&w.next, s.keys, w.create)); err != nil {
 		return err
 	}
 	if _, err := drive(ctx, 1, time.Hour, upTo(&raw.full.next, s.keys, raw.load)); err != nil {

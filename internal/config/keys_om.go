@@ -22,7 +22,7 @@ func omKeys() group {
 			Doc:   "The layout of buckets created through the OM API or the CLI when none is asked for.",
 			field: om(func(o *OM) any { return &o.DefaultLayout }),
 		}, {
-			Name: "ozone.om.key.inline.max.size", Type: Size, Default: "4KB", Min: "0", Max: "64KB", ShownBy: "app.TestKeyInlineSize",
+			Name: "ozone.om.key.inline.max.size", Type: Size, Default: "1KB", Min: "0", Max: "64KB", ShownBy: "app.TestKeyInlineSize",
 			Doc:   "Objects of at most this size are kept inside their row instead of in a block; 0 keeps none there.",
 			field: om(func(o *OM) any { return &o.InlineMaxSize }),
 		}, {

@@ -199,3 +199,59 @@ func (c *Client) BlockStatus(ctx context.Context, req *o3v1.BlockStatusRequest) 
 func (c *Client) StartScrub(ctx context.Context, req *o3v1.StartScrubRequest) (*o3v1.StartScrubResponse, error) {
 	return read(ctx, c, "StartScrub", req, o3v1connect.OMClient.StartScrub)
 }
+
+// CreateSnapshot makes a snapshot of a bucket.
+func (c *Client) CreateSnapshot(ctx context.Context, req *o3v1.CreateSnapshotRequest) (*o3v1.CreateSnapshotResponse, error) {
+	return write(ctx, c, "CreateSnapshot", req, o3v1connect.OMClient.CreateSnapshot)
+}
+
+// GetSnapshot describes a live snapshot.
+func (c *Client) GetSnapshot(ctx context.Context, req *o3v1.GetSnapshotRequest) (*o3v1.GetSnapshotResponse, error) {
+	return read(ctx, c, "GetSnapshot", req, o3v1connect.OMClient.GetSnapshot)
+}
+
+// ListSnapshots returns a page of a bucket's snapshots; see Snapshots.
+func (c *Client) ListSnapshots(ctx context.Context, req *o3v1.ListSnapshotsRequest) (*o3v1.ListSnapshotsResponse, error) {
+	return read(ctx, c, "ListSnapshots", req, o3v1connect.OMClient.ListSnapshots)
+}
+
+// RenameSnapshot gives a snapshot another name.
+func (c *Client) RenameSnapshot(ctx context.Context, req *o3v1.RenameSnapshotRequest) (*o3v1.RenameSnapshotResponse, error) {
+	return write(ctx, c, "RenameSnapshot", req, o3v1connect.OMClient.RenameSnapshot)
+}
+
+// DeleteSnapshot deletes a snapshot.
+func (c *Client) DeleteSnapshot(ctx context.Context, req *o3v1.DeleteSnapshotRequest) (*o3v1.DeleteSnapshotResponse, error) {
+	return write(ctx, c, "DeleteSnapshot", req, o3v1connect.OMClient.DeleteSnapshot)
+}
+
+// RestoreSnapshot restores one page of a key, a prefix or a bucket; see Restore.
+// A page may be asked for again: what is restored already stays.
+func (c *Client) RestoreSnapshot(ctx context.Context, req *o3v1.RestoreSnapshotRequest) (*o3v1.RestoreSnapshotResponse, error) {
+	return read(ctx, c, "RestoreSnapshot", req, o3v1connect.OMClient.RestoreSnapshot)
+}
+
+// SubmitDiff asks for the difference of two snapshots.
+func (c *Client) SubmitDiff(ctx context.Context, req *o3v1.SubmitDiffRequest) (*o3v1.SubmitDiffResponse, error) {
+	return read(ctx, c, "SubmitDiff", req, o3v1connect.OMClient.SubmitDiff)
+}
+
+// GetDiff tells where a diff stands and returns a page of its report; see DiffEntries.
+func (c *Client) GetDiff(ctx context.Context, req *o3v1.GetDiffRequest) (*o3v1.GetDiffResponse, error) {
+	return read(ctx, c, "GetDiff", req, o3v1connect.OMClient.GetDiff)
+}
+
+// CancelDiff stops a diff.
+func (c *Client) CancelDiff(ctx context.Context, req *o3v1.CancelDiffRequest) (*o3v1.CancelDiffResponse, error) {
+	return read(ctx, c, "CancelDiff", req, o3v1connect.OMClient.CancelDiff)
+}
+
+// ListDiffs returns a page of a bucket's diffs; see Diffs.
+func (c *Client) ListDiffs(ctx context.Context, req *o3v1.ListDiffsRequest) (*o3v1.ListDiffsResponse, error) {
+	return read(ctx, c, "ListDiffs", req, o3v1connect.OMClient.ListDiffs)
+}
+
+// ForgetDiff drops a diff that is over, and its report.
+func (c *Client) ForgetDiff(ctx context.Context, req *o3v1.ForgetDiffRequest) (*o3v1.ForgetDiffResponse, error) {
+	return read(ctx, c, "ForgetDiff", req, o3v1connect.OMClient.ForgetDiff)
+}

@@ -19,6 +19,7 @@ import (
 	"o3/internal/consensus"
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
+	"o3/internal/snapdiff"
 )
 
 // Version is the version of the program.
@@ -41,6 +42,7 @@ type hooks struct {
 	store  func(*pebblekv.Options)
 	blocks func(*container.Options)
 	log    func(*consensus.Options)
+	diffs  func(*snapdiff.Options)
 	made   func(*node) // every component is there, none runs
 }
 

@@ -3,21 +3,16 @@ package app
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
-	"o3/internal/block/container"
 	"o3/internal/cli"
 	"o3/internal/config"
-	"o3/internal/consensus/raftlog"
 	"o3/internal/errs"
 	"o3/internal/freon"
 	"o3/internal/pebblekv"
 	"o3/internal/schema"
-	"o3/internal/verify"
 )
 
 // Deps is what the command line needs of a node.
@@ -36,14 +31,6 @@ func serve(ctx context.Context, f cli.ServeFlags, stdout, stderr io.Writer) erro
 		return err
 	}
 	return Run(ctx, Options{Config: cfg, Out: stdout, Log: stderr})
-}
-
-// openStopped opens the store of a node that does not run, for reading. What
-// the log holds beyond it is not in it yet.
-func openStopped(dir string) (*pebblekv.Store, error) {
-	return pebblekv.Open(pebblekv.Options{
-		Dir: filepath.Join(dir, "om", "store"), Name: "om", Version: schema.Format, DisableWAL: true, ReadOnly: true,
-	})
 }
 
 // dump is `o3 debug db dump`: a JSON object per row, in key order.
@@ -66,13 +53,16 @@ func dump(ctx context.Context, dir string, o cli.DumpOptions, w io.Writer) error
 	if err != nil {
 		return errs.New(errs.Invalid, "key "+o.From, `must be hexadecimal digits, as in the field "at" of a dumped row`)
 	}
-	store, err := openStopped(dir)
+	n, err := openStopped(dir)
+	if err == nil {
+		defer n.close()
+		err = n.broken
+	}
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	for _, t := range tables {
-		if err := dumpTable(ctx, store, t, from, o.Limit, w); err != nil {
+		if err := dumpTable(ctx, n.store, t, from, o.Limit, w); err != nil {
 			return err
 		}
 	}
@@ -106,111 +96,4 @@ func dumpTable(ctx context.Context, store *pebblekv.Store, t schema.Description,
 		}
 	}
 	return it.Err()
-}
-
-// verifyStore is `o3 debug db verify`: the log, the table files, then every row.
-func verifyStore(ctx context.Context, dir string, step func(done, total int64), w io.Writer) error {
-	log, err := raftlog.Verify(ctx, raftlog.Options{Dir: filepath.Join(dir, "om", "raft")})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "log entries %d to %d, %d bytes\n", log.First, log.Last, log.Bytes)
-	store, err := openStopped(dir)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	problems := uint64(0)
-	found := func(p verify.Problem) {
-		problems++
-		fmt.Fprintf(w, "%s: %s: %s\n", p.Check, p.Subject, p.Detail)
-	}
-	files := 0
-	err = store.Verify(ctx, func(f pebblekv.File) {
-		files++
-		if f.Err != nil {
-			found(verify.Problem{Check: "file", Subject: f.Path, Detail: f.Err.Error()})
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if problems > 0 {
-		return errs.New(errs.Corrupt, dir, fmt.Sprintf("%d table files are damaged; the rows cannot be trusted", problems))
-	}
-	report, err := verify.Store(ctx, store, verify.Options{
-		Problem: found, Progress: func(rows uint64) { step(int64(rows), 0) },
-	})
-	if err != nil {
-		return err
-	}
-	rows := uint64(0)
-	for _, n := range report.Rows {
-		rows += n
-	}
-	fmt.Fprintf(w, "index %d, op %d, digest %v: %d rows, %d table files, %d blocks named, %d problems\n",
-		report.Position.Index, report.Position.Op, report.Position.Digest, rows, files, report.Blocks, problems)
-	if problems > 0 {
-		return errs.New(errs.Corrupt, dir, fmt.Sprintf("%d problems", problems))
-	}
-	return nil
-}
-
-// verifyBlocks is `o3 debug block verify`: every stored byte, then whether each
-// block that a row names is there.
-func verifyBlocks(ctx context.Context, dir string, step func(done, total int64), w io.Writer) error {
-	var id identity
-	if err := id.read(filepath.Join(dir, "node")); err != nil {
-		return err
-	}
-	blocks := id.Blocks
-	if blocks == "" {
-		blocks = filepath.Join(dir, "blocks")
-	}
-	opts := container.Options{Dir: blocks, Node: id.Number, Reserve: -1}
-	damages := 0
-	done, err := container.Verify(ctx, opts, func(d container.Damage) error {
-		damages++
-		_, err := fmt.Fprintln(w, d)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	missing, err := missingBlocks(ctx, dir, opts, step, w)
-	if err != nil {
-		return err
-	}
-	summary, err := json.Marshal(done)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%s, %d damaged ranges, %d missing blocks\n", summary, damages, missing)
-	if damages+missing > 0 {
-		return errs.New(errs.Corrupt, dir, fmt.Sprintf("%d damaged ranges, %d missing blocks", damages, missing))
-	}
-	return nil
-}
-
-// missingBlocks counts the blocks that rows name and that are not stored.
-func missingBlocks(ctx context.Context, dir string, opts container.Options, step func(done, total int64), w io.Writer) (int, error) {
-	store, err := openStopped(dir)
-	if err != nil {
-		return 0, err
-	}
-	defer store.Close()
-	blocks, err := container.OpenReadOnly(opts)
-	if err != nil {
-		return 0, err
-	}
-	defer blocks.Close()
-	missing := 0
-	_, err = verify.Store(ctx, store, verify.Options{Blocks: blocks, Progress: func(rows uint64) { step(int64(rows), 0) },
-		Problem: func(p verify.Problem) {
-			if p.Check == "blocks" {
-				missing++
-				fmt.Fprintf(w, "%s: %s\n", p.Subject, p.Detail)
-			}
-		}})
-	return missing, err
 }

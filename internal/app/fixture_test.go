@@ -22,8 +22,10 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
+	"o3/internal/cli"
 	"o3/internal/config"
 	"o3/internal/errs"
+	"o3/internal/schema"
 )
 
 var updateFixture = flag.String("update-fixture", "", "write the data directory of a node as a new fixture, v2 and so on; never one that is there")
@@ -35,6 +37,7 @@ type fixtureNode struct {
 	Objects map[string]fixtureObject // by path in S3
 	Lists   map[string][]string      // the keys of each bucket, in order
 	Gone    []string                 // objects that were deleted
+	Snaps   map[string][]string      // the snapshots of each bucket, in order; from format 2 on
 	Upload  string                   // id of the upload at uploadPath, which is not complete
 	Parts   []fixturePart
 }
@@ -144,8 +147,14 @@ func testFixtureNode(t *testing.T, data string, x fixtureNode) {
 	x.Lists["flat"], x.Lists["tree"] = s.keys("flat"), s.keys("tree")
 	x.Upload = ""
 	x.check(t, s)
+	x.snapshot(s, "flat", "third")
+	x.snapshot(s, "tree", "third")
 	if err := s.shut(); err != nil {
 		t.Fatal(err)
+	}
+	marker, err := os.ReadFile(filepath.Join(data, "om", "store", "FORMAT"))
+	if want := fmt.Sprintf("\nversion %d\n", schema.Format); err != nil || !strings.Contains(string(marker), want) {
+		t.Errorf("the store was not raised to the newest format: %q, %v", marker, err)
 	}
 	if last, applied := verifyStopped(t, data); last != applied {
 		t.Errorf("the log ends at %d, the store is at %d", last, applied)
@@ -157,9 +166,9 @@ func testFixtureNode(t *testing.T, data string, x fixtureNode) {
 // returns where its log ends and where its store is.
 func verifyStopped(t *testing.T, data string) (last, applied uint64) {
 	t.Helper()
-	step := func(int64, int64) {}
+	o := cli.VerifyOptions{Step: func(int64, int64) {}}
 	var out bytes.Buffer
-	if err := errors.Join(verifyStore(t.Context(), data, step, &out), verifyBlocks(t.Context(), data, step, &out)); err != nil {
+	if err := errors.Join(verifyStore(t.Context(), data, o, &out), verifyBlocks(t.Context(), data, o, &out)); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	var first uint64
@@ -202,6 +211,19 @@ func (x *fixtureNode) check(t *testing.T, s *server) {
 		b, err := s.om.GetBucket(t.Context(), &o3v1.GetBucketRequest{Volume: "s3v", Bucket: bucket})
 		if want := map[string]string{"flat": "OBJECT_STORE", "tree": "FILE_SYSTEM_OPTIMIZED", "empty": "FILE_SYSTEM_OPTIMIZED"}[bucket]; err != nil || b.Bucket.Layout != want {
 			t.Errorf("bucket %s: %v, %v", bucket, b, err)
+		}
+	}
+	for _, bucket := range []string{"flat", "tree"} {
+		list, err := s.om.ListSnapshots(t.Context(), &o3v1.ListSnapshotsRequest{Volume: "s3v", Bucket: bucket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, snap := range list.Snapshots {
+			got = append(got, snap.Name)
+		}
+		if !slices.Equal(got, x.Snaps[bucket]) {
+			t.Errorf("snapshots of %s: %q, want %q", bucket, got, x.Snaps[bucket])
 		}
 	}
 	for _, c := range []struct {
@@ -335,6 +357,14 @@ func writeFixture(t *testing.T, dir string) {
 	for _, path := range slices.Collect(maps.Keys(x.Objects)) {
 		x.Objects[path] = s.fetch(path)
 	}
+	for path, data := range map[string][]byte{
+		"/flat/replaced": pattern("new", 8_000), "/flat/.snapshot/first/replaced": pattern("old", 9_000),
+		"/flat/.snapshot/second/later/block": pattern("later", 20_000), "/tree/.snapshot/first/a/b/07": pattern("object 7", 3_500),
+	} {
+		if x.Objects[path].Sum != sum(data) {
+			t.Fatalf("%s is not what was put", path)
+		}
+	}
 	for _, bucket := range []string{"flat", "tree", "empty"} {
 		x.Lists[bucket] = s.keys(bucket)
 	}
@@ -419,6 +449,20 @@ func (x *fixtureNode) fill(t *testing.T, s *server) {
 	x.Upload = s.uploadID(uploadPath)
 	x.Parts = parts(uploadPath, x.Upload, 1, 2)
 	x.drop(s, "/flat/old")
+	x.snapshot(s, "flat", "first")
+	x.snapshot(s, "tree", "first")
+}
+
+// snapshot makes a snapshot.
+func (x *fixtureNode) snapshot(s *server, bucket, name string) {
+	s.t.Helper()
+	if _, err := s.om.CreateSnapshot(s.t.Context(), &o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: bucket, Name: name}); err != nil {
+		s.t.Fatal(err)
+	}
+	if x.Snaps == nil {
+		x.Snaps = map[string][]string{}
+	}
+	x.Snaps[bucket] = append(x.Snaps[bucket], name)
 }
 
 // fillMore is the second run, which is not shut.
@@ -431,6 +475,13 @@ func (x *fixtureNode) fillMore(t *testing.T, s *server) {
 	x.put(s, "/tree/a/b/later", pattern("later", 6_000))
 	x.drop(s, "/tree/a/b/07")
 	x.drop(s, "/tree/a/b/19")
+	x.snapshot(s, "flat", "second")
+	x.drop(s, "/flat/later/block")
+	for _, path := range []string{"/flat/.snapshot/first/replaced", "/flat/.snapshot/first/small", "/flat/.snapshot/second/replaced",
+		"/flat/.snapshot/second/later/block", "/tree/.snapshot/first/a/b/07", "/tree/.snapshot/first/a/renamed"} {
+		x.Objects[path] = fixtureObject{}
+	}
+	x.Gone = append(x.Gone, "/flat/.snapshot/first/later/small", "/flat/.snapshot/first/old", "/tree/.snapshot/first/a/b/later")
 	a := s.must("PUT", fmt.Sprintf("%s?partNumber=%d&uploadId=%s", uploadPath, 3, x.Upload), partData(3))
 	x.Parts = append(x.Parts, fixturePart{a.header.Get("Etag"), sum(partData(3)), len(partData(3))})
 }

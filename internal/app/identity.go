@@ -171,11 +171,12 @@ func (id *identity) read(path string) error {
 	if err != nil {
 		return errs.Wrap(errs.Internal, path, err)
 	}
+	var version struct{ Format int } // of a later one nothing else is known
+	if json.Unmarshal(raw, &version) == nil && version.Format > identityFormat {
+		return errs.New(errs.FormatTooNew, path, fmt.Sprintf("has format %d, this program knows formats up to %d", version.Format, identityFormat))
+	}
 	if err := json.Unmarshal(raw, id); err != nil || id.Format < 1 || id.Number == 0 {
 		return errs.New(errs.FormatUnknown, path, "is not the identity of a node")
-	}
-	if id.Format > identityFormat {
-		return errs.New(errs.FormatTooNew, path, fmt.Sprintf("has format %d, this program knows formats up to %d", id.Format, identityFormat))
 	}
 	return nil
 }

@@ -202,17 +202,19 @@ func TestKeyRewrite(t *testing.T) {
 	t.Parallel()
 	at := func(set ...string) *server {
 		set = append(set, "ozone.block.free.grace=0s", "ozone.block.deleting.service.interval=50ms", "ozone.om.db.flush.interval=100ms")
-		return start(t, settings{set: set, hooks: hooks{blocks: func(o *container.Options) { o.ReclaimInterval = 50 * time.Millisecond }}})
+		return start(t, settings{set: set})
 	}
-	plain := at()
-	slow := at("ozone.block.rewrite.bytes.per.second=64KB")
-	whole := at("ozone.block.rewrite.threshold=1")
-	for _, s := range []*server{plain, slow, whole} {
+	const often = "ozone.block.rewrite.interval=50ms"
+	plain := at(often)
+	slow := at(often, "ozone.block.rewrite.bytes.per.second=64KB")
+	whole := at(often, "ozone.block.rewrite.threshold=1")
+	seldom := at("ozone.block.rewrite.interval=1d")
+	for _, s := range []*server{plain, slow, whole, seldom} {
 		s.fill(10, 1<<20)
 		s.drop(0, 7)
 	}
 	wait(t, "dead space is given back", func() bool { return plain.metric("o3_block_rewritten_bytes_total") > 6<<20 })
-	for what, s := range map[string]*server{"slow": slow, "whole": whole} {
+	for what, s := range map[string]*server{"slow": slow, "whole": whole, "seldom": seldom} {
 		wait(t, "blocks are freed", func() bool { return s.metric("o3_block_dead_bytes") == 7<<20 })
 		if s == whole {
 			wait(t, "a pass over the containers", func() bool { _, err := s.node.blocks.Reclaim(t.Context()); return err == nil })

@@ -23,6 +23,7 @@ import (
 	"o3/internal/rpc"
 	"o3/internal/s3"
 	"o3/internal/schema"
+	"o3/internal/snapdiff"
 	"o3/internal/tlsconf"
 )
 
@@ -44,6 +45,7 @@ type node struct {
 	log     *consensus.Node
 	om      *om.Service
 	reclaim *reclaim.Service
+	diffs   *snapdiff.Service
 	reads   reads
 	scrubs  chan struct{}
 
@@ -139,7 +141,7 @@ func (n *node) openBlocks() (err error) {
 	}
 	o := container.Options{
 		Dir: b.Dir, Node: n.id.Number, ContainerSize: b.ContainerSize, Reserve: reserve,
-		ReclaimBelow: max(1-b.RewriteThreshold, allDead), ReclaimRate: b.RewriteRate,
+		ReclaimInterval: b.RewriteInterval, ReclaimBelow: max(1-b.RewriteThreshold, allDead), ReclaimRate: b.RewriteRate,
 		ScrubInterval: never(b.ScrubInterval), ScrubRate: b.ScrubRate,
 		Listener: n.obs.Blocks(n.halt("blocks"), func(bool) {}), // n.space tells the node
 	}
@@ -192,11 +194,22 @@ func (n *node) makeServices() error {
 	}
 	n.space.look()
 	n.om = om.New(om.Options{
-		Store: n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
+		MaxSnapshots: n.cfg.Snapshot.Limit,
+		Store:        n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
 		Settings: n.replica.Settings, SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.space.refused, Guard: n.trail.guard,
 		Status: n.status, Blocks: blockAdmin{n},
 	})
-	s, b := n.cfg.Service, n.cfg.Block
+	s, b, snap := n.cfg.Service, n.cfg.Block, n.cfg.Snapshot
+	diffs := snapdiff.Options{
+		Store: n.store, Namespace: n.om, Leads: n.leads, Dir: snap.DiffDir, Threads: snap.DiffThreads, MaxPage: snap.DiffMaxPage,
+		WaitTime: snap.DiffWait, KeepReports: snap.DiffKeep, CleanupInterval: snap.DiffCleanup, MaxChanges: int64(snap.DiffMaxChanges),
+		ForceFull: snap.ForceFull, MemoryBytes: int(snap.DiffMemory), Listener: n.obs.SnapDiff(),
+	}
+	if n.hooks.diffs != nil {
+		n.hooks.diffs(&diffs)
+	}
+	n.diffs = snapdiff.New(diffs)
+	n.obs.SampleSnapshots(n.store, n.diffs)
 	n.reclaim = reclaim.New(reclaim.Options{
 		Store: n.store, Namespace: n.om, Blocks: n.blocks, Leads: n.leads,
 		PurgeInterval: s.DirDeleteInterval, PurgeBatch: uint32(s.DirDeleteBatch),
@@ -204,6 +217,7 @@ func (n *node) makeServices() error {
 		ExpireInterval: min(s.OpenKeyInterval, n.cfg.Raft.RetryCacheTTL), ExpireBatch: uint32(s.OpenKeyBatch),
 		ClientExpiry: n.cfg.Raft.RetryCacheTTL, OpenKeyExpiry: s.OpenKeyExpire,
 		SweepInterval: never(b.SweepInterval), SweepGrace: b.SweepGrace,
+		ReclaimInterval: snap.ReclaimInterval, ReclaimBatch: uint32(snap.ReclaimBatch), Holds: n.diffs.Holds,
 		OldestRead: n.reads.oldest, Listener: n.obs.Reclaim(),
 	})
 	n.obs.Health.Register(obs.Check{Name: "raft", Needed: true, Run: func(ctx context.Context) (string, error) {
@@ -229,6 +243,7 @@ func (n *node) cores() map[string]func(context.Context) error {
 		"raft":    n.log.Run,
 		"blocks":  n.blocks.Run,
 		"reclaim": n.reclaim.Run,
+		"diffs":   n.diffs.Run,
 		"audit":   n.trail.run,
 		"space":   n.space.run,
 		"flush":   n.flush,

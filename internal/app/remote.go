@@ -7,6 +7,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
 	"o3/internal/om"
+	"o3/internal/snapdiff"
 )
 
 // maxData is how many bytes may travel along with a call, in bytes: they are
@@ -17,7 +18,13 @@ const maxData = 1 << 20
 // only the gateway, which wrote them, knows whose they are, and a block named
 // by a stranger would show them other people's bytes and free them with the
 // stranger's key.
-type remote struct{ *om.Service }
+type remote struct {
+	*om.Service
+	diffs
+}
+
+// diffs is the part of the API that the service of snapshot diffs answers.
+type diffs = *snapdiff.Service
 
 // CommitKey takes bytes that travel along.
 func (r remote) CommitKey(ctx context.Context, c *o3v1.CommitKeyRequest) (*o3v1.CommitKeyResponse, error) {

@@ -22,6 +22,7 @@ import (
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
 	"o3/internal/s3/sigv4"
+	"o3/internal/schema"
 )
 
 // TestFirstStart: the first start prints a root key, which works; later ones
@@ -418,7 +419,7 @@ func TestStatus(t *testing.T) {
 		"disk":      st.StoreDiskBytes > 0 && st.DiskFreeBytes > 0 && st.DiskTotalBytes >= st.DiskFreeBytes,
 		"endpoints": fmt.Sprint(st.Endpoints) == fmt.Sprintf("[%s %s]", s.S3, s.OM),
 		"blocks":    st.Blocks.Engine == "container" && st.Blocks.Blocks == 3 && st.Blocks.LiveBytes == 3*8192 && !st.Blocks.Failed,
-		"well":      !st.ReadOnly && len(st.Problems) == 0 && len(st.Digest) > 0 && st.Format == 1,
+		"well":      !st.ReadOnly && len(st.Problems) == 0 && len(st.Digest) > 0 && st.Format == schema.Format,
 	}
 	for what, ok := range checks {
 		if !ok {

@@ -49,7 +49,6 @@ func (b blockAdmin) BlockStatus() *o3v1.BlockStatusResponse {
 		Engine: "container", Containers: uint64(st.Containers), Blocks: uint64(st.LiveBlocks),
 		LiveBytes: uint64(st.LiveBytes), DeadBytes: uint64(st.DeadBytes), ReadOnly: st.ReadOnly,
 		Failed: b.n.blocks.Err() != nil, ScrubBlocks: uint64(scrub.Blocks), ScrubBytes: uint64(scrub.Bytes),
-		Damaged: uint64(max(scrub.Damages, st.Damages)),
 	}
 	if !scrub.Started.IsZero() {
 		r.ScrubStartedMs = scrub.Started.UnixMilli()
@@ -58,7 +57,9 @@ func (b blockAdmin) BlockStatus() *o3v1.BlockStatusResponse {
 		r.ScrubFinishedMs = scrub.Finished.UnixMilli()
 	}
 	r.ScrubRunning = !scrub.Started.IsZero() && scrub.Finished.IsZero()
-	for i, d := range scrub.Damaged {
+	damages := b.n.blocks.Damages()
+	r.Damaged = uint64(len(damages))
+	for i, d := range damages {
 		if i == 100 {
 			break
 		}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"sync/atomic"
 
@@ -80,7 +81,7 @@ func (t *trail) s3(r s3.Request) {
 	t.record(context.Background(), audit.Record{
 		Time: r.Started.Add(r.Duration), RequestID: r.ID, Principal: r.Principal.User, AccessKey: r.Principal.AccessKey,
 		From: r.RemoteAddr, Action: "s3:" + r.Action, Resource: strings.TrimRight(resource, "/"),
-		Result: result, Detail: detail,
+		Params: params(r.Details, r.Keys, r.Refused), Result: result, Detail: detail,
 	})
 }
 
@@ -111,8 +112,25 @@ func (t *trail) rpc(c rpc.Call) {
 	}
 	t.record(context.Background(), audit.Record{
 		RequestID: c.RequestID, Principal: c.Principal.User, AccessKey: c.AccessKey, From: c.Remote,
-		Action: "om:" + c.Procedure, Resource: c.Subject, Result: errs.KindOf(c.Err).String(), Detail: errorDetail(c.Err),
+		Action: "om:" + c.Procedure, Resource: c.Subject, Params: params(c.Details, c.Keys, c.Refused), Result: errs.KindOf(c.Err).String(), Detail: errorDetail(c.Err),
 	})
+}
+
+// params are the parameters of a record: details, and the keys of a request
+// that names several.
+func params(details map[string]string, keys, refused []string) map[string]string {
+	if len(keys)+len(refused) == 0 {
+		return details
+	}
+	out := map[string]string{}
+	maps.Copy(out, details)
+	if len(keys) > 0 {
+		out["keys"] = audit.List(keys)
+	}
+	if len(refused) > 0 {
+		out["refused"] = audit.List(refused)
+	}
+	return out
 }
 
 func errorDetail(err error) string {

@@ -173,6 +173,40 @@ func TestSecretsAndBounds(t *testing.T) {
 	}
 }
 
+// TestList: a list of names stays within a parameter, and counts what it hides.
+func TestList(t *testing.T) {
+	long := strings.Repeat("x", 2*maxParam)
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{"a"}, `"a"`},
+		{[]string{"a b", `c"`, "\xff"}, `"a b" "c\"" "\xff"`},
+		{[]string{long}, `"xxx…`},
+		{[]string{long, "b", "c"}, `"xxx… and 2 more`},
+		{[]string{"a", long, "c"}, `"a" and 2 more`},
+		{[]string{"a", "b", long}, `"a" "b" and 1 more`},
+	} {
+		got := List(c.names)
+		head, tail, cut := strings.Cut(c.want, "…")
+		if ok := got == c.want || cut && strings.HasPrefix(got, head) && strings.HasSuffix(got, "…"+tail); !ok || len(got) > maxParam {
+			t.Errorf("%.20q: %.40s… of %d bytes, want %s", c.names, got, len(got), c.want)
+		}
+	}
+	for n := range 400 {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint(i)
+		}
+		got := List(names)
+		shown := strings.Count(got, `"`) / 2
+		if hidden := n - shown; len(got) > maxParam || hidden > 0 != strings.HasSuffix(got, fmt.Sprintf(" and %d more", hidden)) {
+			t.Fatalf("%d names: %d bytes: %s", n, len(got), got)
+		}
+	}
+}
+
 func TestRotation(t *testing.T) {
 	var rotated, deleted int
 	l := start(t, Options{MaxSize: 1000, MaxFiles: 4, Strict: true, Listener: Listener{

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -44,6 +45,36 @@ func trimmed(r Record) Record {
 	}
 	r.Params = params
 	return r
+}
+
+// List joins names for a parameter, each quoted, as far as there is room (one
+// at least, if need be cut); "and N more" stands for the rest.
+func List(names []string) string {
+	const rest = len(" and 1000000000 more")
+	var b []byte
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		before := b
+		b = strconv.AppendQuote(b, name)
+		room := maxParam
+		if i < len(names)-1 {
+			room -= rest
+		}
+		if len(b) <= room {
+			continue
+		}
+		shown, left := strings.TrimSuffix(string(before), " "), len(names)-i
+		if i == 0 {
+			shown, left = cut(string(b), room-len("…")), left-1
+		}
+		if left > 0 {
+			shown += " and " + strconv.Itoa(left) + " more"
+		}
+		return shown
+	}
+	return string(b)
 }
 
 func cut(s string, limit int) string {

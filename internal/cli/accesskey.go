@@ -66,7 +66,29 @@ func (c *accessKeyList) Run(ctx context.Context, s *Session) error {
 			return err
 		}
 	}
+	if c.User != "" && t.rows == 0 {
+		if err := userExists(ctx, o3, c.User); err != nil {
+			return err
+		}
+	}
 	return t.end()
+}
+
+// userExists refuses a user there is not. Who may not list users was answered
+// about itself, which exists.
+func userExists(ctx context.Context, o3 *client.Client, name string) error {
+	for u, err := range o3.Users(ctx, &o3v1.ListUsersRequest{}) {
+		if errs.KindOf(err) == errs.Denied {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if u.Name == name {
+			return nil
+		}
+	}
+	return errs.New(errs.NoSuchPrincipal, "user "+name, "")
 }
 
 type accessKeyRevoke struct {

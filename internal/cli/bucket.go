@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
@@ -111,6 +112,8 @@ func (c *bucketInfo) Run(ctx context.Context, s *Session) error {
 		field{"Object id", b.ObjectId}, field{"Created", when(b.CreatedMs)}, field{"Modified", when(b.ModifiedMs)},
 		field{"Keys", b.UsedKeys}, field{"Directories", b.UsedDirectories}, field{"Bytes", b.UsedBytes},
 		field{"Unfinished uploads", size(b.UploadBytes)}, field{"Deleted directories pending", b.PendingDirectories},
+		field{"Snapshots", b.Snapshots}, field{"Held by snapshots alone", fmt.Sprintf("%s, %d names", size(b.SnapshotBytes), b.SnapshotNames)},
+		field{"Snapshots being reclaimed", b.Reclaims},
 		field{"Quota of bytes", quota(size(b.QuotaBytes), b.QuotaBytes)}, field{"Quota of names", quota(b.QuotaNames, b.QuotaNames)},
 		field{"Grants", showGrants(b.Grants)}, field{"Tags", showPairs(b.Tags)},
 	)

@@ -32,10 +32,10 @@ type Deps struct {
 	// DebugDBDump prints rows of the store below the data directory dir.
 	DebugDBDump func(ctx context.Context, dir string, o DumpOptions, w io.Writer) error
 	// DebugDBVerify checks the store below dir and prints what it found; kind
-	// Corrupt when that is damage. step is called with the work done.
-	DebugDBVerify func(ctx context.Context, dir string, step func(done, total int64), w io.Writer) error
+	// Corrupt when that is damage.
+	DebugDBVerify func(ctx context.Context, dir string, o VerifyOptions, w io.Writer) error
 	// DebugBlockVerify does the same for the blocks below dir.
-	DebugBlockVerify func(ctx context.Context, dir string, step func(done, total int64), w io.Writer) error
+	DebugBlockVerify func(ctx context.Context, dir string, o VerifyOptions, w io.Writer) error
 
 	// Commands are contributed by other packages.
 	Commands []Command
@@ -55,6 +55,12 @@ type DumpOptions struct {
 	From  string // first key, in the form the dump prints; "": the first
 	Limit int    // rows per table; 0: all
 	JSON  bool
+}
+
+// VerifyOptions says how a check tells what it finds.
+type VerifyOptions struct {
+	JSON bool                    // an object per problem, then {"summary": …}; else lines of text
+	Step func(done, total int64) // is called with the work done
 }
 
 // Command is a command of another package. Cmd points to a struct as kong
@@ -79,7 +85,7 @@ type commandLine struct {
 	Globals
 
 	Server  serverCmd  `cmd:"" help:"Run a server: all roles in one process."`
-	Sh      shCmd      `cmd:"" help:"Work with volumes, buckets and keys."`
+	Sh      shCmd      `cmd:"" help:"Work with volumes, buckets, keys and snapshots."`
 	Admin   adminCmd   `cmd:"" help:"Look after a cluster."`
 	Debug   debugCmd   `cmd:"" help:"Look into the files of a server that is stopped."`
 	Version versionCmd `cmd:"" help:"Print the version."`
@@ -147,7 +153,9 @@ func Run(ctx context.Context, args []string, streams IO, deps Deps) int {
 	s := &Session{IO: streams, Globals: line.Globals, deps: deps}
 	defer s.close()
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	err = parsed.Run(s)
+	if err = s.checkSettings(parsed.Command()); err == nil {
+		err = parsed.Run(s)
+	}
 	if ctx.Err() != nil && errs.KindOf(err) == errs.Unavailable {
 		err = errs.New(errs.Canceled, "", "interrupted")
 	}
@@ -180,12 +188,12 @@ func usageError(k *kong.Kong, err error) string {
 			}
 		}
 		slices.Sort(names)
-		text = fmt.Sprintf("%q is no command of %q: there are %s", word, node.FullPath(), strings.Join(names, ", "))
+		text = fmt.Sprintf("%q is no command of %q: there are %s", word, commandName(node), strings.Join(names, ", "))
 		if near := nearest(word, names); near != "" {
 			text += fmt.Sprintf("; did you mean %q?", near)
 		}
 	}
-	return text + "\nTry: " + node.FullPath() + " --help"
+	return text + "\nTry: " + commandName(node) + " --help"
 }
 
 // nearest returns the name with the smallest distance from word, or "" if none

@@ -45,7 +45,8 @@ func TestAbsentCommands(t *testing.T) {
 		{Deps{}, "server", false},
 		{Deps{}, "freon", false},
 		{Deps{}, "sh volume list", true},
-		{Deps{}, "sh snapshot list", false},
+		{Deps{}, "sh snapshot list", true},
+		{Deps{}, "sh snapshot schedule", false},
 	} {
 		var stderr bytes.Buffer
 		args := append(strings.Fields(c.line), "--help")

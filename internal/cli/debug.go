@@ -41,6 +41,12 @@ type dbVerify struct {
 	Data string `placeholder:"DIR" help:"Data directory (default: ozone.metadata.dirs, ./o3-data)."`
 }
 
+// Help says what --json prints.
+func (c *dbVerify) Help() string { return verifyHelp }
+
+// verifyHelp is of both checks.
+const verifyHelp = `With --json each problem is an object on a line of its own, {"check": …, "subject": …, "detail": …}; the last line is {"summary": {…}}.`
+
 // Run checks the store.
 func (c *dbVerify) Run(ctx context.Context, s *Session) error {
 	return s.verify(ctx, c.Data, "verify rows", false, s.deps.DebugDBVerify)
@@ -50,18 +56,23 @@ type blockVerify struct {
 	Data string `placeholder:"DIR" help:"Data directory (default: ozone.metadata.dirs, ./o3-data)."`
 }
 
+// Help says what --json prints.
+func (c *blockVerify) Help() string {
+	return verifyHelp + ` A damaged range also has "damage", the place in its file; a missing block has "keys", the names it is known by.`
+}
+
 // Run checks the blocks.
 func (c *blockVerify) Run(ctx context.Context, s *Session) error {
 	return s.verify(ctx, c.Data, "verify blocks", false, s.deps.DebugBlockVerify)
 }
 
-func (s *Session) verify(ctx context.Context, data, label string, bytes bool, f func(context.Context, string, func(done, total int64), io.Writer) error) error {
+func (s *Session) verify(ctx context.Context, data, label string, bytes bool, f func(context.Context, string, VerifyOptions, io.Writer) error) error {
 	dir, err := s.dataDir(data)
 	if err != nil {
 		return err
 	}
 	bar := progress.Start(progress.Options{Label: label, Unit: "rows", Bytes: bytes, Out: s.Stderr, Quiet: s.Quiet || s.JSON})
-	err = f(ctx, dir, func(done, total int64) { bar.SetTotal(total); bar.Set(done) }, s.Stdout)
+	err = f(ctx, dir, VerifyOptions{JSON: s.JSON, Step: func(done, total int64) { bar.SetTotal(total); bar.Set(done) }}, s.Stdout)
 	bar.Close()
 	return err
 }

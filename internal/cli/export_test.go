@@ -26,12 +26,12 @@ func DepsForTest() Deps {
 			fmt.Fprintf(w, "dump %s %+v\n", filepath.Base(dir), o)
 			return nil
 		},
-		DebugDBVerify: func(_ context.Context, dir string, step func(done, total int64), w io.Writer) error {
-			step(1, 2)
-			fmt.Fprintf(w, "verified %s\n", filepath.Base(dir))
+		DebugDBVerify: func(_ context.Context, dir string, o VerifyOptions, w io.Writer) error {
+			o.Step(1, 2)
+			fmt.Fprintf(w, "verified %s json=%v\n", filepath.Base(dir), o.JSON)
 			return nil
 		},
-		DebugBlockVerify: func(_ context.Context, dir string, _ func(done, total int64), _ io.Writer) error {
+		DebugBlockVerify: func(_ context.Context, dir string, _ VerifyOptions, _ io.Writer) error {
 			return errs.New(errs.Corrupt, "container 3, block 7, offset 4096", "checksum mismatch")
 		},
 		Commands: []Command{{Name: "freon", Help: "Load generator.", Cmd: &loader{}}},

@@ -7,6 +7,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
 	"o3/internal/errs"
+	"o3/internal/ns"
 )
 
 type keyCmd struct {
@@ -22,7 +23,7 @@ type keyCmd struct {
 }
 
 type keyList struct {
-	Path       string `arg:"" help:"/volume/bucket or /volume/bucket/prefix"`
+	Path       string `arg:"" help:"/volume/bucket or /volume/bucket/prefix; what snapshots have is below .snapshot/NAME/"`
 	Dirs       bool   `short:"d" help:"One level only: what lies below a directory counts as one line."`
 	Delimiter  string `help:"Like --dirs with another separator than /."`
 	StartAfter string `placeholder:"NAME" help:"Only names after this one."`
@@ -38,6 +39,9 @@ func (c *keyList) Run(ctx context.Context, s *Session) error {
 	p, err := parsePath(c.Path, depth)
 	if err != nil {
 		return err
+	}
+	if p.key == ns.SnapshotPrefix {
+		p.key += "/" // no key is named so
 	}
 	if c.Dirs && c.Delimiter == "" {
 		c.Delimiter = "/"
@@ -194,9 +198,16 @@ func (c *keyMkdir) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
+	dir := p
+	dir.key = strings.TrimSuffix(p.key, "/") + "/"
+	_, err = find(ctx, o3, dir)
+	existed := err == nil // any other answer is for CreateDirectory to give
 	r, err := o3.CreateDirectory(ctx, &o3v1.CreateDirectoryRequest{Volume: p.volume, Bucket: p.bucket, Path: p.key, MayExist: c.Parents})
 	if err != nil {
 		return err
+	}
+	if existed {
+		return s.done(r.Key, "Directory /%s/%s/%s is there already.", p.volume, p.bucket, r.Key.Name)
 	}
 	return s.done(r.Key, "Created directory /%s/%s/%s.", p.volume, p.bucket, r.Key.Name)
 }

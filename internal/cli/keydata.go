@@ -238,11 +238,23 @@ func (c *keyDelete) Run(ctx context.Context, s *Session) error {
 			return err
 		case failed == nil:
 			failed = err
+		case s.JSON:
+			s.jsonError(err)
 		default:
 			fmt.Fprintln(s.Stderr, "o3:", message(err))
 		}
 	}
 	return failed
+}
+
+// deleted is what --json prints of each path.
+type deleted struct {
+	Volume  string `json:"volume"`
+	Bucket  string `json:"bucket"`
+	Key     string `json:"key,omitempty"`    // a directory's ends in a slash
+	Prefix  string `json:"prefix,omitempty"` // of the keys of a flat bucket, with --recursive
+	Existed bool   `json:"existed"`
+	Deleted int    `json:"deleted"` // names; a directory is one
 }
 
 func (c *keyDelete) one(ctx context.Context, s *Session, o3 *client.Client, p path) error {
@@ -265,10 +277,12 @@ func (c *keyDelete) one(ctx context.Context, s *Session, o3 *client.Client, p pa
 	if err != nil {
 		return err
 	}
-	if !r.Results[0].Existed {
-		return s.done(r.Results[0], "There is no %s.", p)
+	out := deleted{Volume: p.volume, Bucket: p.bucket, Key: key, Existed: r.Results[0].Existed}
+	if !out.Existed {
+		return s.doneAs(out, "There is no %s.", p)
 	}
-	return s.done(r.Results[0], "Deleted /%s/%s/%s.", p.volume, p.bucket, key)
+	out.Deleted = 1
+	return s.doneAs(out, "Deleted /%s/%s/%s.", p.volume, p.bucket, key)
 }
 
 // remove deletes keys of one bucket; the error is the first there was.
@@ -327,5 +341,5 @@ func (c *keyDelete) prefix(ctx context.Context, s *Session, o3 *client.Client, p
 	if total == 0 && !c.IfExists {
 		return errs.New(errs.NoSuchKey, p.String(), "no key begins so")
 	}
-	return s.done(&o3v1.DeleteKeyResult{Existed: total > 0}, "Deleted %d keys below %s.", total, p)
+	return s.doneAs(deleted{Volume: p.volume, Bucket: p.bucket, Prefix: p.key, Existed: total > 0, Deleted: total}, "Deleted %d keys below %s.", total, p)
 }

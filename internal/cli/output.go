@@ -69,6 +69,16 @@ func (s *Session) done(m proto.Message, format string, args ...any) error {
 	return written(err)
 }
 
+// doneAs is done for an object that is no message of the API.
+func (s *Session) doneAs(object any, format string, args ...any) error {
+	if !s.JSON {
+		return s.done(nil, format, args...)
+	}
+	e := json.NewEncoder(s.Stdout)
+	e.SetEscapeHTML(false)
+	return written(e.Encode(object))
+}
+
 // field is a line of a description.
 type field struct {
 	name  string

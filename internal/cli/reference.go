@@ -37,7 +37,10 @@ func section(b *strings.Builder, n *kong.Node, level int) {
 	if n.Hidden {
 		return
 	}
-	fmt.Fprintf(b, "\n%s %s\n\n%s\n", strings.Repeat("#", level), n.FullPath(), n.Help)
+	fmt.Fprintf(b, "\n%s %s\n\n%s\n", strings.Repeat("#", level), commandName(n), n.Help)
+	if len(n.Aliases) > 0 {
+		fmt.Fprintf(b, "\nAlso: `%s`.\n", strings.Join(n.Aliases, "`, `"))
+	}
 	if len(n.Children) > 0 {
 		for _, c := range n.Children {
 			section(b, c, min(level+1, 4))
@@ -60,9 +63,18 @@ func section(b *strings.Builder, n *kong.Node, level int) {
 	}
 }
 
+// commandName is the program's name and the words that lead to a command,
+// without its other names.
+func commandName(n *kong.Node) string {
+	if n.Parent == nil {
+		return n.Name
+	}
+	return commandName(n.Parent) + " " + n.Name
+}
+
 // usage is the command line of a command in short.
 func usage(n *kong.Node) string {
-	text := n.FullPath()
+	text := commandName(n)
 	for _, f := range n.Flags {
 		if f.Required {
 			text += " --" + f.Name + "=" + f.FormatPlaceHolder()

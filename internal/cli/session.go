@@ -86,6 +86,16 @@ func (s *Session) settings() (*config.Config, error) {
 	return c, nil
 }
 
+// checkSettings refuses a --config or -D that is wrong, also where nothing of
+// the configuration is used. The server tells its own.
+func (s *Session) checkSettings(command string) error {
+	if s.Config == "" && len(s.Define) == 0 || command == "server" {
+		return nil
+	}
+	_, err := s.settings()
+	return err
+}
+
 // dataDir returns the data directory: as given, else as configured.
 func (s *Session) dataDir(given string) (string, error) {
 	if given != "" {

@@ -7,9 +7,10 @@ import (
 )
 
 type shCmd struct {
-	Volume volumeCmd `cmd:"" help:"Volumes hold buckets."`
-	Bucket bucketCmd `cmd:"" help:"Buckets hold keys."`
-	Key    keyCmd    `cmd:"" help:"Keys are named bytes."`
+	Volume   volumeCmd   `cmd:"" help:"Volumes hold buckets."`
+	Bucket   bucketCmd   `cmd:"" help:"Buckets hold keys."`
+	Key      keyCmd      `cmd:"" help:"Keys are named bytes."`
+	Snapshot snapshotCmd `cmd:"" help:"Snapshots keep a bucket as it was."`
 }
 
 type volumeCmd struct {

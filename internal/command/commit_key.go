@@ -95,12 +95,17 @@ func (t *Tx) named(have, bring []*o3v1.Extent) (bool, error) {
 	return blockOf(direct[0]) == blockOf(bring[0]), nil
 }
 
-// admit refuses a new row for p that has no place or no room.
+// admit refuses a new row for p, with which a lineage begins, that has no place
+// or no room.
 func (t *Tx) admit(b *bucketState, p place, entry *schemapb.Entry) error {
+	entry.Born = uint64(t.op)
 	if err := t.writable(b, p); err != nil {
 		return err
 	}
-	u := minus(sizeOf(entry), sizeOf(p.entry))
+	u, err := t.gain(b, p.entry, entry)
+	if err != nil {
+		return err
+	}
 	u.dirs += int64(len(p.missing))
 	return t.room(b, u)
 }

@@ -34,7 +34,10 @@ func completeUpload(t *Tx, c *o3v1.CompleteUploadRequest) (*o3v1.CompleteUploadR
 	if err := t.writable(b, p); err != nil {
 		return nil, err
 	}
-	room := minus(sizeOf(entry), sizeOf(p.entry))
+	room, err := t.gain(b, p.entry, entry)
+	if err != nil {
+		return nil, err
+	}
 	room.dirs += int64(len(p.missing))
 	room.uploadBytes = -int64(u.row.Bytes)
 	if err := t.room(b, room); err != nil {

@@ -4,6 +4,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
 	"o3/internal/ns"
+	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
 )
 
@@ -58,20 +59,27 @@ func (t *Tx) sourceKey(volume, bucket, key string, pre *o3v1.Preconditions) (*sc
 	if err != nil {
 		return nil, err
 	}
-	if err := ns.CheckKeyName(ns.Layout(b.row.Layout), key); err != nil {
+	path, at := key, schema.Live
+	if name, rest, ok := ns.CutSnapshot(key); ok {
+		if at, _, err = t.snapshotNamed(b, name); err != nil {
+			return nil, err
+		}
+		path = rest
+	}
+	if err := ns.CheckKeyName(ns.Layout(b.row.Layout), path); err != nil {
 		return nil, err
 	}
-	p, err := t.find(b, key)
+	entry, err := t.findAt(b, path, at)
 	if err != nil {
 		return nil, err
 	}
-	if p.entry == nil {
+	if entry == nil {
 		return nil, errs.New(errs.NoSuchKey, key, "the source of the copy does not exist")
 	}
-	if isDir(p.entry) {
+	if isDir(entry) {
 		return nil, errs.New(errs.IsDirectory, key, "a directory cannot be copied")
 	}
-	return p.entry, check(pre, key, p.entry)
+	return entry, check(pre, key, entry)
 }
 
 // updateKey changes what is about a key, not its bytes.

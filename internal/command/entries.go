@@ -156,27 +156,17 @@ func (t *Tx) hang(key schema.EntryKey, id ns.ObjectID) error {
 	})
 }
 
-// replace is the one way a live row of entries changes: old, the row under key
-// (nil: none), leaves, and entry (nil: none) takes its place. It keeps the
-// usage exact. The blocks of entry must be new or shared already.
+// replace is how a live row of entries changes: old, the row under key (nil:
+// none), leaves, and entry (nil: none) takes its place. It keeps the usage
+// exact, and what snapshots see of old. The blocks of entry must be new or
+// shared already.
 func (t *Tx) replace(b *bucketState, key schema.EntryKey, old, entry *schemapb.Entry) error {
-	if old != nil {
-		if err := t.retire(b, key, old, t.op); err != nil {
+	if old != nil && !continues(old, entry) {
+		if err := t.bury(b, old, t.op); err != nil {
 			return err
 		}
 	}
-	t.charge(b, minus(sizeOf(entry), sizeOf(old)))
-	if entry == nil {
-		return schema.Entries.Delete(t.w, key)
-	}
-	entry.Since = uint64(t.op)
-	return schema.Entries.Put(t.w, key, entry)
-}
-
-// retire takes a row out of the live view as of op until. While no snapshot
-// sees it, its blocks lose a name.
-func (t *Tx) retire(b *bucketState, key schema.EntryKey, old *schemapb.Entry, until ns.Op) error {
-	return t.drop(key.Bucket, old.Extents)
+	return t.put(b, key, old, entry)
 }
 
 // sizeOf returns what a row counts for.
@@ -228,7 +218,8 @@ func (t *Tx) removeDir(b *bucketState, key schema.EntryKey, entry *schemapb.Entr
 	if err := t.replace(b, key, entry, nil); err != nil {
 		return err
 	}
-	return schema.Dirs.Delete(t.w, schema.DirKey{Bucket: key.Bucket, Dir: ns.ObjectID(entry.ObjectId)})
+	_, err := t.unhang(b, ns.ObjectID(entry.ObjectId), t.op)
+	return err
 }
 
 // check refuses a write whose preconditions the present row does not meet.

@@ -39,6 +39,7 @@ func BucketInfo(volume, name string, b *schemapb.Bucket) *o3v1.BucketInfo {
 		CreatedMs: b.CreatedMs, ModifiedMs: b.ModifiedMs, QuotaBytes: b.QuotaBytes, QuotaNames: b.QuotaNames,
 		UsedBytes: b.UsedBytes, UsedKeys: b.UsedKeys, UsedDirectories: b.UsedDirectories,
 		UploadBytes: b.UploadBytes, PendingDirectories: b.PendingDirectories, Grants: b.Grants, Tags: b.Tags,
+		Snapshots: b.LiveSnapshots, SnapshotBytes: b.SnapshotBytes, SnapshotNames: b.SnapshotNames, Reclaims: b.Reclaims,
 	}
 }
 

@@ -66,10 +66,15 @@ func (t *Tx) purge(key schema.OpKey, d *schemapb.DeletedDir, limit int) (int, er
 	if err != nil {
 		return 0, err
 	}
+	var gone usage
 	for _, ch := range children {
 		if err := t.purgeChild(b, d, ch.key, ch.row); err != nil {
 			return 0, err
 		}
+		gone = minus(gone, minus(usage{}, sizeOf(ch.row)))
+	}
+	if err := t.lowerSnapshots(b, ns.Op(d.DeletedOp), gone); err != nil {
+		return 0, err
 	}
 	if len(children) == limit { // there may be more; the record goes when there are none
 		return limit, nil
@@ -82,18 +87,60 @@ func (t *Tx) purgeChild(b *bucketState, d *schemapb.DeletedDir, key schema.Entry
 	if e.Since >= d.DeletedOp {
 		return errs.New(errs.Internal, key.Name, "a row below a deleted directory is newer than the deletion")
 	}
-	if err := t.retire(b, key, e, ns.Op(d.DeletedOp)); err != nil {
+	at := ns.Op(d.DeletedOp)
+	if err := t.bury(b, e, at); err != nil {
+		return err
+	}
+	moved, err := t.retire(b, key, e, at)
+	if err != nil {
 		return err
 	}
 	t.charge(b, minus(usage{}, sizeOf(e)))
 	if isDir(e) {
 		id := ns.ObjectID(e.ObjectId)
-		if err := t.queuePurge(b, id, ns.Op(d.DeletedOp), d.Path+key.Name); err != nil {
+		if err := t.queuePurge(b, id, at, d.Path+key.Name); err != nil {
 			return err
 		}
-		if err := schema.Dirs.Delete(t.w, schema.DirKey{Bucket: key.Bucket, Dir: id}); err != nil {
+		hung, err := t.unhang(b, id, at)
+		if err != nil {
+			return err
+		}
+		moved = moved || hung
+	}
+	if moved { // reclaim finds the rows of history by the journal
+		touch := &schemapb.Touch{OldId: e.ObjectId, OldSince: e.Since, OldTag: ContentTag(e), Purge: true}
+		where := schema.JournalKey{Bucket: key.Bucket, Op: at, Parent: key.Parent, Name: key.Name}
+		if err := t.putTouch(b, where, touch); err != nil {
 			return err
 		}
 	}
 	return schema.Entries.Delete(t.w, key)
+}
+
+// lowerSnapshots takes purged rows off the usage of the snapshots that were
+// made after the deletion: they count them, but never saw them.
+func (t *Tx) lowerSnapshots(b *bucketState, deleted ns.Op, gone usage) error {
+	if ns.Op(b.row.NewestSnapshot) < deleted || gone == (usage{}) {
+		return nil
+	}
+	type found struct {
+		key schema.SnapshotKey
+		row *schemapb.Snapshot
+	}
+	var later []found
+	_, upper := schema.Snapshots.InBucket(b.id())
+	lower := schema.Snapshots.Key(schema.SnapshotKey{Bucket: b.id(), Op: deleted})
+	err := schema.Snapshots.Scan(t.w, lower, upper, func(k schema.SnapshotKey, s *schemapb.Snapshot) (bool, error) {
+		later = append(later, found{k, s})
+		return true, nil
+	})
+	for _, s := range later {
+		add(&s.row.UsedBytes, -gone.bytes)
+		add(&s.row.UsedKeys, -gone.keys)
+		add(&s.row.UsedDirectories, -gone.dirs)
+		if err == nil {
+			err = schema.Snapshots.Put(t.w, s.key, s.row)
+		}
+	}
+	return err
 }

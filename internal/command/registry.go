@@ -41,6 +41,14 @@ const (
 	FreedBlocks     Kind = 41
 	ExpireClients   Kind = 42
 	ExpireOpenKeys  Kind = 43
+	CreateSnapshot  Kind = 50
+	RenameSnapshot  Kind = 51
+	DeleteSnapshot  Kind = 52
+	RestoreKeys     Kind = 53
+	ReclaimSnapshot Kind = 54
+	CreateDiffJob   Kind = 60
+	UpdateDiffJob   Kind = 61
+	ForgetDiffJob   Kind = 62
 )
 
 // spec is a command as the registry knows it.
@@ -80,6 +88,14 @@ var registry = map[Kind]spec{
 	FreedBlocks:     command("FreedBlocks", freedBlocks),
 	ExpireClients:   command("ExpireClients", expireClients),
 	ExpireOpenKeys:  command("ExpireOpenKeys", expireOpenKeys),
+	CreateSnapshot:  command("CreateSnapshot", createSnapshot),
+	RenameSnapshot:  command("RenameSnapshot", renameSnapshot),
+	DeleteSnapshot:  command("DeleteSnapshot", deleteSnapshot),
+	RestoreKeys:     command("RestoreKeys", restoreKeys),
+	ReclaimSnapshot: command("ReclaimSnapshot", reclaimSnapshot),
+	CreateDiffJob:   command("CreateDiffJob", createDiffJob),
+	UpdateDiffJob:   command("UpdateDiffJob", updateDiffJob),
+	ForgetDiffJob:   command("ForgetDiffJob", forgetDiffJob),
 }
 
 // command wraps a typed command as a spec.

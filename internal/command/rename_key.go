@@ -89,7 +89,12 @@ func (t *Tx) mayMove(b *bucketState, from, to place, overwrite bool) error {
 	if err := t.writable(b, to); err != nil {
 		return err
 	}
-	return t.room(b, usage{dirs: int64(len(to.missing))})
+	u, err := t.gain(b, to.entry, nil)
+	if err != nil {
+		return err
+	}
+	u.dirs += int64(len(to.missing))
+	return t.room(b, u)
 }
 
 // move puts from's row at to and nothing in its place. The target's row, if
@@ -107,13 +112,16 @@ func (t *Tx) move(b *bucketState, from place, to *place) (*schemapb.Entry, error
 	if err := t.share(moved.Extents); err != nil {
 		return nil, err
 	}
-	if err := t.replace(b, from.key, from.entry, nil); err != nil {
+	if err := t.put(b, from.key, from.entry, nil); err != nil { // not replace: its lineage lives on
 		return nil, err
 	}
-	if err := t.replace(b, to.key, nil, moved); err != nil {
+	if err := t.put(b, to.key, nil, moved); err != nil {
 		return nil, err
 	}
 	if isDir(moved) {
+		if _, err := t.unhang(b, ns.ObjectID(moved.ObjectId), t.op); err != nil {
+			return nil, err
+		}
 		if err := t.hang(to.key, ns.ObjectID(moved.ObjectId)); err != nil {
 			return nil, err
 		}

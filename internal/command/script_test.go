@@ -13,6 +13,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/command"
+	"o3/internal/command/commandpb"
 	"o3/internal/errs"
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/kv/memkv"
@@ -126,6 +127,9 @@ func (s *script) keep(a fsmtest.Answer) {
 		s.ids[s.label] = b.Session
 	case *o3v1.CreateBucketResponse:
 		s.ids[s.label] = b.Bucket.ObjectId
+	case *commandpb.CreateDiffJobReply:
+		id, _ := command.ParseUploadID(b.Job.JobId)
+		s.ids[s.label] = uint64(id)
 	default:
 		s.ids[s.label] = uint64(a.Op)
 	}
@@ -187,6 +191,23 @@ func answerText(a fsmtest.Answer) string {
 		body = keyText(b.Key)
 	case *o3v1.CreateVolumeResponse, *o3v1.UpdateVolumeResponse, *o3v1.CreateBucketResponse, *o3v1.UpdateBucketResponse,
 		*o3v1.CreateUserResponse, *o3v1.UpdateUserResponse, *o3v1.CreateAccessKeyResponse: // the row says it all
+	case *o3v1.CreateSnapshotResponse:
+		body = snapshotText(b.Snapshot)
+	case *o3v1.RenameSnapshotResponse:
+		body = snapshotText(b.Snapshot)
+	case *o3v1.DeleteSnapshotResponse:
+		body = snapshotText(b.Snapshot)
+	case *commandpb.RestoreKeysReply:
+		for _, r := range b.Results {
+			switch {
+			case r.Kind != 0:
+				body += fmt.Sprintf(" [%v: %s]", errs.Kind(r.Kind), r.Detail)
+			case r.Restored:
+				body += fmt.Sprintf(" [restored %d bytes]", r.Bytes)
+			default:
+				body += " [as it was]"
+			}
+		}
 	case nil:
 	default:
 		body = " " + fsmtest.Text(b)
@@ -196,6 +217,18 @@ func answerText(a fsmtest.Answer) string {
 
 func keyText(k *o3v1.KeyInfo) string {
 	return fmt.Sprintf(" %s %s", k.Name, fsmtest.ID(k.ObjectId))
+}
+
+// snapshotText leaves out what the row of a snapshot shows.
+func snapshotText(s *o3v1.SnapshotInfo) string {
+	out := fmt.Sprintf(" %s %s", s.Name, s.State)
+	if s.ExclusiveBytes > 0 || s.ExclusiveNames > 0 {
+		out += fmt.Sprintf(" exclusive:%d bytes, %d names", s.ExclusiveBytes, s.ExclusiveNames)
+	}
+	if s.PendingDirectories > 0 {
+		out += fmt.Sprintf(" pending:%d", s.PendingDirectories)
+	}
+	return out
 }
 
 // words is a parsed line: a verb, its operands and its options.
@@ -209,7 +242,7 @@ type words struct {
 }
 
 // flags are the options without a value.
-var flags = []string{"recursive", "must-exist", "may-exist", "overwrite", "replace", "if-absent", "from-absent"}
+var flags = []string{"recursive", "must-exist", "may-exist", "overwrite", "replace", "if-absent", "from-absent", "full", "ordered"}
 
 func split(t *testing.T, line string) *words {
 	w := &words{t: t, line: line, opts: map[string]string{}, used: map[string]bool{}}

@@ -37,6 +37,9 @@ type Tx struct {
 	writes    int
 	freed     []freedBlock
 	queued    uint32 // rows this op put into deletedDirs
+	touched   map[schema.EntryKey]*schemapb.Touch
+
+	counters, counted *schemapb.Counters // of the store, now and as stored
 }
 
 // NewTx returns a Tx over w.
@@ -48,10 +51,12 @@ func NewTx(w schema.Writer) *Tx {
 }
 
 // Begin starts op, asked for by principal at time now (milliseconds).
-func (t *Tx) Begin(op ns.Op, now int64, principal string, bucketID uint64) {
+func (t *Tx) Begin(op ns.Op, now int64, principal string, bucketID uint64) error {
 	t.op, t.now, t.principal, t.bucketID = op, now, principal, bucketID
 	t.ids, t.writes, t.queued = 0, 0, 0
 	t.freed = t.freed[:0]
+	clear(t.touched)
+	return t.loadTotal()
 }
 
 // Writes returns how many rows the op has written so far.
@@ -102,6 +107,9 @@ func (t *Tx) Flush() error {
 	}
 	clear(t.volumes)
 	clear(t.buckets)
+	if err := t.flushTotal(); err != nil {
+		return err
+	}
 	return t.flushClients()
 }
 

@@ -22,6 +22,7 @@ type bucketState struct {
 	volume *volumeState
 	row    *schemapb.Bucket
 	dirty  bool
+	gap    gap
 }
 
 func (b *bucketState) id() ns.ObjectID { return ns.ObjectID(b.row.ObjectId) }
@@ -82,12 +83,13 @@ func (t *Tx) anyBucket(volume, name string) (*bucketState, error) {
 // usage is a change of a bucket's counters.
 type usage struct {
 	bytes, keys, dirs, uploadBytes, uploads, openKeys, pendingDirs int64
+	heldBytes, heldNames                                           int64 // by snapshots alone
 }
 
 // room refuses a change that a quota of the bucket or its volume forbids. A
 // change that frees on balance is always allowed.
 func (t *Tx) room(b *bucketState, u usage) error {
-	bytes, names := u.bytes+u.uploadBytes, u.keys+u.dirs
+	bytes, names := u.bytes+u.uploadBytes+u.heldBytes, u.keys+u.dirs+u.heldNames
 	row, v := b.row, b.volume.row
 	for _, q := range []struct {
 		subject, unit string
@@ -95,7 +97,7 @@ func (t *Tx) room(b *bucketState, u usage) error {
 		delta         int64
 	}{
 		{"bucket " + b.path(), "bytes", row.QuotaBytes, row.UsedBytes + row.UploadBytes + row.SnapshotBytes, bytes},
-		{"bucket " + b.path(), "names", row.QuotaNames, row.UsedKeys + row.UsedDirectories, names},
+		{"bucket " + b.path(), "names", row.QuotaNames, row.UsedKeys + row.UsedDirectories + row.SnapshotNames, names},
 		{"volume " + b.volume.name, "bytes", v.QuotaBytes, v.UsedBytes, bytes},
 		{"volume " + b.volume.name, "names", v.QuotaNames, v.UsedNames, names},
 	} {
@@ -118,8 +120,10 @@ func (t *Tx) charge(b *bucketState, u usage) {
 	add(&row.Uploads, u.uploads)
 	add(&row.OpenKeys, u.openKeys)
 	add(&row.PendingDirectories, u.pendingDirs)
-	add(&v.UsedBytes, u.bytes+u.uploadBytes)
-	add(&v.UsedNames, u.keys+u.dirs)
+	add(&row.SnapshotBytes, u.heldBytes)
+	add(&row.SnapshotNames, u.heldNames)
+	add(&v.UsedBytes, u.bytes+u.uploadBytes+u.heldBytes)
+	add(&v.UsedNames, u.keys+u.dirs+u.heldNames)
 	b.dirty, b.volume.dirty = true, true
 	t.wrote()
 }

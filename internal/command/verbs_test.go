@@ -110,6 +110,41 @@ var verbs = map[string]func(*script, *words) proto.Message{
 		}
 		return r
 	},
+	"create-snapshot": func(_ *script, w *words) proto.Message {
+		v, b := spot(w.arg(0))
+		return &o3v1.CreateSnapshotRequest{Volume: v, Bucket: b, Name: w.arg(1), MaxTotal: w.num("limit")}
+	},
+	"rename-snapshot": func(_ *script, w *words) proto.Message {
+		v, b := spot(w.arg(0))
+		return &o3v1.RenameSnapshotRequest{Volume: v, Bucket: b, From: w.arg(1), To: w.arg(2)}
+	},
+	"delete-snapshot": func(_ *script, w *words) proto.Message {
+		v, b := spot(w.arg(0))
+		return &o3v1.DeleteSnapshotRequest{Volume: v, Bucket: b, Name: w.arg(1)}
+	},
+	// restore bucket snapshot-op path…
+	"restore": func(_ *script, w *words) proto.Message {
+		v, b := spot(w.arg(0))
+		r := &commandpb.RestoreKeys{Volume: v, Bucket: b, SnapshotOp: w.parse(w.arg(1))}
+		for i := 2; i < len(w.args); i++ {
+			r.Paths = append(r.Paths, w.arg(i))
+		}
+		if n := w.num("times"); n > 0 {
+			for uint64(len(r.Paths)) < n {
+				r.Paths = append(r.Paths, r.Paths[0])
+			}
+		}
+		return r
+	},
+	// reclaim bucket-id snapshot-op
+	"reclaim": func(_ *script, w *words) proto.Message {
+		return &commandpb.ReclaimSnapshot{BucketId: w.parseID(w.arg(0)), SnapshotOp: w.parse(w.arg(1)), Limit: uint32(w.num("limit"))}
+	},
+	"diff-job":        diffJob,
+	"update-diff-job": updateDiffJob,
+	"forget-diff-job": func(_ *script, w *words) proto.Message {
+		return &commandpb.ForgetDiffJob{Key: w.diffKey(), JobId: w.parseID(w.arg(3))}
+	},
 	"expire-clients": func(_ *script, w *words) proto.Message {
 		return &commandpb.ExpireClients{BeforeMs: fsmtest.Start + int64(w.num("before")), Limit: uint32(w.num("limit"))}
 	},
@@ -250,4 +285,46 @@ func complete(_ *script, w *words) proto.Message {
 		r.Parts = append(r.Parts, &o3v1.CompletePart{Number: uint32(w.parse(p.Name)), Etag: p.Value})
 	}
 	return r
+}
+
+// diffJob: diff-job bucket from to, where a snapshot is named as the op that
+// made it is; ” is the live bucket.
+func diffJob(_ *script, w *words) proto.Message {
+	v, b := spot(w.arg(0))
+	return &commandpb.CreateDiffJob{
+		Volume: v, Bucket: b, From: w.arg(1), FromOp: w.op(1), To: w.arg(2), ToOp: w.op(2), Options: w.num("options"),
+		Full: w.has("full"), Ordered: w.has("ordered"), Prefix: w.str("prefix"), Types: w.list("types"),
+	}
+}
+
+// updateDiffJob: update-diff-job bucket-id from to job expected=A,B state=C.
+func updateDiffJob(_ *script, w *words) proto.Message {
+	r := &commandpb.UpdateDiffJob{
+		Key: w.diffKey(), JobId: w.parseID(w.arg(3)), State: diffState(w, w.str("state")),
+		Reason: w.str("reason"), Entries: w.num("entries"), PinnedOp: w.num("pinned"),
+	}
+	for _, s := range w.list("expected") {
+		r.Expected = append(r.Expected, diffState(w, s))
+	}
+	return r
+}
+
+func (w *words) diffKey() *commandpb.DiffJobKey {
+	return &commandpb.DiffJobKey{BucketId: w.parseID(w.arg(0)), FromOp: w.op(1), ToOp: w.op(2), Options: w.num("options")}
+}
+
+// op returns operand i, an op; ” is none.
+func (w *words) op(i int) uint64 {
+	if w.arg(i) == "" {
+		return 0
+	}
+	return w.parse(w.arg(i))
+}
+
+func diffState(w *words, s string) o3v1.DiffState {
+	v, ok := o3v1.DiffState_value["DIFF_STATE_"+s]
+	if !ok {
+		w.t.Fatalf("%s: no state %q", w.line, s)
+	}
+	return o3v1.DiffState(v)
 }

@@ -22,17 +22,18 @@ import (
 // Config is the whole configuration of a server. Sizes are in bytes. Every
 // field is filled by exactly one key; its bounds stand with the key.
 type Config struct {
-	Node    Node
-	OM      OM
-	Raft    Raft
-	DB      DB
-	S3      S3
-	Block   Block
-	Service Service
-	Log     Log
-	Audit   Audit
-	Metrics Metrics
-	Tracing Tracing
+	Node     Node
+	OM       OM
+	Raft     Raft
+	DB       DB
+	S3       S3
+	Block    Block
+	Service  Service
+	Snapshot Snapshot
+	Log      Log
+	Audit    Audit
+	Metrics  Metrics
+	Tracing  Tracing
 
 	sources map[string]Source
 }
@@ -110,6 +111,7 @@ type Block struct {
 	ContainerSize    int64
 	ScrubInterval    time.Duration // 0 = never
 	ScrubRate        int64         // bytes per second
+	RewriteInterval  time.Duration // between looks for dead space
 	RewriteThreshold float64       // share of dead bytes
 	RewriteRate      int64         // bytes per second
 	SweepInterval    time.Duration // 0 = never
@@ -126,6 +128,22 @@ type Service struct {
 	DirDeleteBatch    int
 	KeyDeleteInterval time.Duration
 	KeyDeleteBatch    int
+}
+
+// Snapshot is what concerns snapshots and their diffs.
+type Snapshot struct {
+	Limit           int
+	ReclaimInterval time.Duration
+	ReclaimBatch    int
+	DiffThreads     int
+	DiffMaxPage     int
+	DiffWait        time.Duration
+	DiffKeep        time.Duration
+	DiffCleanup     time.Duration
+	DiffMaxChanges  int
+	ForceFull       bool
+	DiffDir         string
+	DiffMemory      int64
 }
 
 // Log is the operators' log.

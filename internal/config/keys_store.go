@@ -43,6 +43,10 @@ func blockKeys() group {
 			Doc:   "How fast the scrubber reads.",
 			field: block(func(b *Block) any { return &b.ScrubRate }),
 		}, {
+			Name: "ozone.block.rewrite.interval", Type: Duration, Default: "1m", Min: "10ms", Max: "365d", ShownBy: "app.TestKeyRewrite",
+			Doc:   "How often containers are looked through for freed bytes to give back.",
+			field: block(func(b *Block) any { return &b.RewriteInterval }),
+		}, {
 			Name: "ozone.block.rewrite.threshold", Type: Float, Default: "0.5", Min: "0.05", Max: "1", ShownBy: "app.TestKeyRewrite",
 			Doc:   "The share of freed bytes at which the rest of a container is rewritten to give the space back; 1 waits until all of it is free.",
 			field: block(func(b *Block) any { return &b.RewriteThreshold }),

@@ -24,6 +24,7 @@ type commands struct {
 	Ommg     omGetCmd    `cmd:"" name:"ommg" aliases:"omlookup" help:"Look keys up over the OM API, in random order."`
 	Omlist   omListCmd   `cmd:"" name:"omlist" help:"List pages over the OM API that begin at random keys."`
 	Ommixed  omMixedCmd  `cmd:"" name:"ommixed" help:"Mix creates, lookups, lists and deletes over the OM API."`
+	Snapdiff snapDiffCmd `cmd:"" name:"snapdiff" help:"Write keys, take snapshots and have each compared with the one before."`
 	Omdelete omDeleteCmd `cmd:"" name:"omdelete" help:"Delete the keys over the OM API, one by one; ends when all are gone."`
 }
 

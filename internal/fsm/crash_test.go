@@ -8,7 +8,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"o3/internal/errs"
 	"o3/internal/fsm"
 	"o3/internal/kv"
 	"o3/internal/kv/kvtest"
@@ -30,7 +29,7 @@ func TestCrash(t *testing.T) {
 	lost, kept := 0, 0
 	for done := 0; done < rounds && !t.Failed(); {
 		rng := rand.New(rand.NewPCG(seed+uint64(done), 2))
-		h := newHistory(t, rng.Uint64(), coverage{pairs: map[[2]string]int{}, outcomes: map[string]map[errs.Kind]int{}})
+		h := newHistory(t, rng.Uint64(), newCoverage())
 		h.run(60)
 		r := &crashRun{t: t, rng: rng, log: h.d.Log}
 		r.remember()

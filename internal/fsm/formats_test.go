@@ -40,32 +40,62 @@ func TestFormats(t *testing.T) {
 	for _, d := range dirs {
 		t.Run(d.Name(), func(t *testing.T) {
 			dir := filepath.Join(formatsDir, d.Name())
+			var format int
+			if _, err := fmt.Sscanf(d.Name(), "v%d", &format); err != nil {
+				t.Fatal(err)
+			}
 			log, store := readLog(t, filepath.Join(dir, "log.txt")), readStore(t, filepath.Join(dir, "store.txt"))
-			t.Run("OpenStore", func(t *testing.T) { testOpenStore(t, readStore(t, filepath.Join(dir, "store.txt"))) })
-			t.Run("ReplayLog", func(t *testing.T) { testReplayLog(t, log, store, d.Name()) })
-			t.Run("Complete", func(t *testing.T) { testComplete(t, log, store) })
+			t.Run("OpenStore", func(t *testing.T) { testOpenStore(t, readStore(t, filepath.Join(dir, "store.txt")), format) })
+			t.Run("ReplayLog", func(t *testing.T) { testReplayLog(t, log, store, format) })
+			t.Run("Complete", func(t *testing.T) { testComplete(t, log, store, format) })
 		})
 	}
 }
 
-// testOpenStore opens the image, checks it and goes on from it.
-func testOpenStore(t *testing.T, store *memkv.Store) {
+// testOpenStore opens the image, checks it and goes on from it. One of an older
+// format is raised to the newest, which changes no other row.
+func testOpenStore(t *testing.T, store *memkv.Store, format int) {
 	if _, err := fsmtest.Check(store); err != nil {
 		t.Error(err)
 	}
-	d := fsmtest.New(t, store)
-	if d.Machine.Position().Index == 0 {
-		t.Fatal("the position is lost")
+	if got := formatOf(t, store); got != format {
+		t.Fatalf("the image says format %d", got)
 	}
+	before := dump(t, store, schema.FirstReplicated())
+	for range 2 { // the second time nothing is to do
+		if fsmtest.New(t, store).Machine.Position().Index == 0 {
+			t.Fatal("the position is lost")
+		}
+		if got := formatOf(t, store); got != schema.Format {
+			t.Errorf("opened, the store has format %d", got)
+		}
+		if dump(t, store, schema.FirstReplicated()) != before {
+			t.Error("opening the store changed its rows")
+		}
+	}
+	d := fsmtest.New(t, store)
 	d.Must(t, &o3v1.CreateVolumeRequest{Volume: "another"})
+	d.Must(t, &o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "flat", Name: "later"})
+	d.Must(t, &o3v1.CopyKeyRequest{FromVolume: "s3v", FromBucket: "flat", FromKey: ".snapshot/later/dir/key", Volume: "s3v", Bucket: "flat", Key: "later"})
 	if _, err := fsmtest.Check(store); err != nil {
 		t.Error(err)
 	}
 }
 
-// testReplayLog applies the log; for the newest format the bytes must be those
-// of the image, so that a change of a record, key or rule is seen.
-func testReplayLog(t *testing.T, log []fsm.Entry, want *memkv.Store, name string) {
+func formatOf(t *testing.T, r kv.Reader) int {
+	t.Helper()
+	row, ok, err := schema.Meta.Get(r, schema.FormatKey)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	return int(row.Index)
+}
+
+// testReplayLog applies the log; the bytes must be those of the image, so that a
+// change of a record, key or rule is seen. Of an older format only the rows of
+// the node's own may differ: replicas whose programs are of different versions
+// agree while nobody uses what is new.
+func testReplayLog(t *testing.T, log []fsm.Entry, want *memkv.Store, format int) {
 	got := new(memkv.Store)
 	m, err := fsm.Open(got, fsm.Position{Index: 5, Term: 1, Conf: []byte("conf")})
 	if err != nil {
@@ -74,26 +104,35 @@ func testReplayLog(t *testing.T, log []fsm.Entry, want *memkv.Store, name string
 	if _, err := m.Apply(log); err != nil {
 		t.Fatal(err)
 	}
-	if name != fmt.Sprintf("v%d", schema.Format) {
-		return
+	var from []byte
+	if format < schema.Format {
+		from = schema.FirstReplicated()
+		p, _, err := fsm.ReadPosition(want)
+		if err != nil || p.Digest != m.Position().Digest {
+			t.Errorf("the digest is %v, was %v, %v", m.Position().Digest, p.Digest, err)
+		}
 	}
-	a, b := strings.Split(dump(t, want), "\n"), strings.Split(dump(t, got), "\n")
+	a, b := strings.Split(dump(t, want, from), "\n"), strings.Split(dump(t, got, from), "\n")
 	for i := range max(len(a), len(b)) {
 		if i >= len(a) || i >= len(b) || a[i] != b[i] {
-			t.Fatalf("the log makes another store than in format %s, from row %d on: stores of released versions would be "+
+			t.Fatalf("the log makes another store than in format %d, from row %d on: stores of released versions would be "+
 				"read wrongly.\nUndo the change, or make a new format (docs/formats/README.md).\ngot  %.300s\nwant %.300s",
-				name, i, strings.Join(b[min(i, len(b)):], " "), strings.Join(a[min(i, len(a)):], " "))
+				format, i, strings.Join(b[min(i, len(b)):], " "), strings.Join(a[min(i, len(a)):], " "))
 		}
 	}
 }
 
-// testComplete: the fixtures hold every table and every command.
-func testComplete(t *testing.T, log []fsm.Entry, store *memkv.Store) {
-	text := dump(t, store)
+// testComplete: the fixtures hold every table of their format; the newest, every
+// command.
+func testComplete(t *testing.T, log []fsm.Entry, store *memkv.Store, format int) {
+	text := dump(t, store, nil)
 	for _, table := range schema.Tables() {
-		if !strings.Contains(text, fmt.Sprintf("\n%02x", table.Space)) && !strings.HasPrefix(text, fmt.Sprintf("%02x", table.Space)) {
+		if table.Since <= format && !strings.Contains("\n"+text, fmt.Sprintf("\n%02x", table.Space)) {
 			t.Errorf("no row of table %s", table.Name)
 		}
+	}
+	if format < schema.Format {
+		return
 	}
 	seen := map[command.Kind]bool{}
 	for _, e := range log {
@@ -112,10 +151,10 @@ func testComplete(t *testing.T, log []fsm.Entry, store *memkv.Store) {
 	}
 }
 
-// dump prints every row as hexadecimal key and value.
-func dump(t *testing.T, r kv.Reader) string {
+// dump prints every row from a key on as hexadecimal key and value.
+func dump(t *testing.T, r kv.Reader, from []byte) string {
 	t.Helper()
-	it, err := r.Iter(nil, nil)
+	it, err := r.Iter(from, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +257,7 @@ func writeFormat(t *testing.T, dir string) {
 	}
 	err = errors.Join(os.Mkdir(dir, 0o755), // fails when it is there
 		os.WriteFile(filepath.Join(dir, "log.txt"), []byte(log.String()), 0o444),
-		os.WriteFile(filepath.Join(dir, "store.txt"), []byte(dump(t, s)), 0o444))
+		os.WriteFile(filepath.Join(dir, "store.txt"), []byte(dump(t, s, nil)), 0o444))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +293,7 @@ func formatScript() [][]fsmtest.Request {
 	}
 	const far = 1 << 60
 	upload := func(op uint64) string { return command.UploadID(ns.ObjectID(op << 10)) }
-	return [][]fsmtest.Request{
+	return append([][]fsmtest.Request{
 		one(&o3v1.CreateUserRequest{User: "root", Role: "admin"}),                                                 // op 1
 		one(&o3v1.CreateUserRequest{User: "bob", Role: "user"}),                                                   // 2
 		one(&o3v1.UpdateUserRequest{User: "bob", Disabled: proto.Bool(true)}),                                     // 3
@@ -297,6 +336,51 @@ func formatScript() [][]fsmtest.Request {
 		one(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "flat", Keys: []*o3v1.DeleteKey{{Key: "old"}}}),                         // 40
 		one(&commandpb.FreedBlocks{Rows: []*commandpb.DeletedKey{{Op: 1, N: 0}}}),                                                  // 41
 		one(&commandpb.ExpireClients{BeforeMs: 1, Limit: 1}),
-		one(&commandpb.ExpireOpenKeys{BeforeMs: 1, Limit: 1}),
+		one(&commandpb.ExpireOpenKeys{BeforeMs: 1, Limit: 1}), // 43, the last of format 1
+	}, snapshotScript(one, blocks, tags)...)
+}
+
+// snapshotScript goes on with what format 2 added.
+func snapshotScript(one func(proto.Message) []fsmtest.Request, blocks func(container uint64, n int, length int64) []*o3v1.Extent, tags []*o3v1.Pair) [][]fsmtest.Request {
+	const far = 1 << 60
+	const queued, running = o3v1.DiffState_DIFF_STATE_QUEUED, o3v1.DiffState_DIFF_STATE_IN_PROGRESS
+	job := func(from, to, options, op uint64, was o3v1.DiffState, r *commandpb.UpdateDiffJob) *commandpb.UpdateDiffJob {
+		r.Key = &commandpb.DiffJobKey{BucketId: 13 << 10, FromOp: from, ToOp: to, Options: options}
+		r.JobId, r.Expected = op<<10, []o3v1.DiffState{was}
+		return r
+	}
+	return [][]fsmtest.Request{
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "flat", Name: "one", MaxTotal: 10}),                                                                                                    // 44
+		one(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: "flat", Key: "dir/key", Size: 7, Extents: blocks(6, 1, 7), DeadlineMs: far}),                                                                // 45
+		one(&o3v1.UpdateKeyRequest{Volume: "s3v", Bucket: "flat", Key: "dir/key", SetTags: true, Tags: tags}),                                                                                         // 46
+		one(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: "tree", Key: "c/f/k", Size: 4, Data: []byte("data")}),                                                                                       // 47
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "tree", Name: "one"}),                                                                                                                  // 48
+		one(&o3v1.RenameKeyRequest{Volume: "s3v", Bucket: "tree", From: "c/f", To: "c/g"}),                                                                                                            // 49
+		one(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: "tree", Key: "c/g/k", Size: 4, Extents: blocks(7, 2, 2), DeadlineMs: far}),                                                                  // 50
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "tree", Name: "two"}),                                                                                                                  // 51
+		one(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "tree", Keys: []*o3v1.DeleteKey{{Key: "c/"}}, Recursive: true}),                                                                            // 52
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "tree"}),                                                                                                                               // 53
+		one(&commandpb.PurgeDirectories{Limit: 7}),                                                                                                                                                    // 54: x/ of op 37, then a part of c/
+		one(&o3v1.RenameSnapshotRequest{Volume: "s3v", Bucket: "tree", From: "one", To: "first"}),                                                                                                     // 55
+		one(&commandpb.RestoreKeys{Volume: "s3v", Bucket: "tree", SnapshotOp: 48, Paths: []string{"c/f/k", "a/copy", "nothere"}}),                                                                     // 56
+		one(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "tree", Keys: []*o3v1.DeleteKey{{Key: "explicit/"}}}),                                                                                      // 57
+		one(&commandpb.RestoreKeys{Volume: "s3v", Bucket: "tree", SnapshotOp: 51, Paths: []string{"explicit/"}}),                                                                                      // 58
+		one(&o3v1.DeleteSnapshotRequest{Volume: "s3v", Bucket: "tree", Name: "two"}),                                                                                                                  // 59
+		one(&commandpb.ReclaimSnapshot{BucketId: 14 << 10, SnapshotOp: 51, Limit: 2}),                                                                                                                 // 60
+		one(&o3v1.CopyKeyRequest{FromVolume: "s3v", FromBucket: "flat", FromKey: ".snapshot/one/dir/key", Volume: "s3v", Bucket: "flat", Key: "then"}),                                                // 61
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "flat", Name: "gone"}),                                                                                                                 // 62
+		one(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "flat", Keys: []*o3v1.DeleteKey{{Key: "then"}}}),                                                                                           // 63
+		one(&o3v1.DeleteSnapshotRequest{Volume: "s3v", Bucket: "flat", Name: "gone"}),                                                                                                                 // 64
+		one(&commandpb.ReclaimSnapshot{BucketId: 13 << 10, SnapshotOp: 62, Limit: 100}),                                                                                                               // 65
+		one(&o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "flat", Name: "later-one"}),                                                                                                            // 66
+		one(&commandpb.CreateDiffJob{Volume: "s3v", Bucket: "flat", From: "one", FromOp: 44, To: "later-one", ToOp: 66, Full: true, Ordered: true, Prefix: "dir/", Types: []string{"M"}, Options: 9}), // 67
+		one(&commandpb.CreateDiffJob{Volume: "s3v", Bucket: "flat", From: "one", FromOp: 44}),                                                                                                         // 68
+		one(job(44, 66, 9, 67, queued, &commandpb.UpdateDiffJob{State: running})),
+		one(job(44, 66, 9, 67, running, &commandpb.UpdateDiffJob{State: o3v1.DiffState_DIFF_STATE_DONE, Entries: 3})),                                // 70
+		one(job(44, 0, 0, 68, queued, &commandpb.UpdateDiffJob{State: running, PinnedOp: 68})),                                                       // 71
+		one(job(44, 0, 0, 68, running, &commandpb.UpdateDiffJob{State: o3v1.DiffState_DIFF_STATE_FAILED, Reason: "the disk is full", PinnedOp: 68})), // 72
+		one(&commandpb.CreateDiffJob{Volume: "s3v", Bucket: "flat", From: "later-one", FromOp: 66, To: "one", ToOp: 44}),                             // 73
+		one(job(66, 44, 0, 73, queued, &commandpb.UpdateDiffJob{State: o3v1.DiffState_DIFF_STATE_CANCELLED})),                                        // 74
+		one(&commandpb.ForgetDiffJob{Key: &commandpb.DiffJobKey{BucketId: 13 << 10, FromOp: 66, ToOp: 44}, JobId: 73 << 10}),                         // 75
 	}
 }

@@ -1,7 +1,6 @@
 package fsm_test
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 
@@ -12,6 +11,7 @@ import (
 
 // check compares the store with the model.
 func (h *history) check() {
+	h.settle()
 	state, err := fsmtest.Check(h.d.Store)
 	if err != nil {
 		h.errorf("%v", err)
@@ -26,10 +26,14 @@ func (h *history) check() {
 			return
 		}
 		h.checkBucket(v, row, b)
+		h.checkSnapshots(v, row, b)
 	}
 	name, b := h.anyBucket()
 	row, _ := v.Bucket("s3v", name)
 	h.checkList(v, row, b)
+	if h.rng.IntN(4) == 0 {
+		h.checkDiff(name, b)
+	}
 }
 
 // checkBlocks: every block a row ever named is named still, or waits to be
@@ -56,6 +60,18 @@ func b2i(b bool) int {
 
 // checkBucket compares every key, directory and counter of a bucket.
 func (h *history) checkBucket(v view.View, row view.Bucket, b *mbucket) {
+	h.checkEntries(v, row, b, false)
+	if row.Row.PendingDirectories == 0 {
+		have := [3]uint64{row.Row.UsedBytes, row.Row.UsedKeys, row.Row.UsedDirectories}
+		if want := b.usage(); have != want {
+			h.errorf("the bucket counts bytes, keys, directories %v, want %v", have, want)
+		}
+	}
+}
+
+// checkEntries compares every key and directory of a bucket, or of a snapshot,
+// which never change.
+func (h *history) checkEntries(v view.View, row view.Bucket, b *mbucket, past bool) {
 	page, err := v.List(row, view.ListOptions{Full: true, Limit: 1 << 20, Directories: true})
 	if err != nil {
 		h.errorf("%v", err)
@@ -63,12 +79,10 @@ func (h *history) checkBucket(v view.View, row view.Bucket, b *mbucket) {
 	}
 	dirs := b.dirs()
 	var got []string
-	var size uint64
 	for _, e := range page.Entries {
 		got = append(got, e.Path)
-		size += e.Row.Size
 		if dirs[e.Path] && b.tree {
-			h.checkDir(v, row, b, e)
+			h.checkDir(v, row, b, e, past)
 		} else if k := b.keys[e.Path]; k != nil {
 			h.checkKey(v, row, k, e)
 		}
@@ -76,21 +90,14 @@ func (h *history) checkBucket(v view.View, row view.Bucket, b *mbucket) {
 	if want := b.names(true); !slices.Equal(got, want) {
 		h.errorf("the bucket has %q, want %q", got, want)
 	}
-	maps.DeleteFunc(b.dirIDs, func(d string, _ uint64) bool { return !dirs[d] })
-	if row.Row.PendingDirectories == 0 {
-		have := [3]uint64{row.Row.UsedBytes, row.Row.UsedKeys, row.Row.UsedDirectories}
-		if want := [3]uint64{size, uint64(len(b.keys)), uint64(len(dirs))}; have != want {
-			h.errorf("the bucket counts bytes, keys, directories %v, want %v", have, want)
-		}
-	}
 }
 
-func (h *history) checkDir(v view.View, row view.Bucket, b *mbucket, e view.Entry) {
+func (h *history) checkDir(v view.View, row view.Bucket, b *mbucket, e view.Entry, past bool) {
 	id, known := b.dirIDs[e.Path]
 	switch {
 	case known && id != e.Row.ObjectId:
 		h.errorf("directory %q changed its id from %d to %d", e.Path, id, e.Row.ObjectId)
-	case !known && h.used[e.Row.ObjectId]:
+	case !known && (past || h.used[e.Row.ObjectId]):
 		h.errorf("directory %q has an id that another object had", e.Path)
 	case e.Row.Implicit == b.marks[e.Path]:
 		h.errorf("directory %q: implicit is %v", e.Path, e.Row.Implicit)

@@ -6,8 +6,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,10 +20,10 @@ import (
 	"o3/internal/block"
 	"o3/internal/command/commandpb"
 	"o3/internal/errs"
-	"o3/internal/fsm"
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/kv/kvtest"
 	"o3/internal/kv/memkv"
+	"o3/internal/ns"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
 	"o3/internal/view"
@@ -28,57 +31,57 @@ import (
 
 // TestHistories runs random histories of every command beside a model, and
 // checks after each command the answer, a listing in random pages, all that
-// fsmtest.Check knows, and that no block is lost or freed while it is named. At
-// the end everything is deleted and nothing may be left; and the same requests,
-// cut into entries and calls of Apply anyhow, must give the same answers and
-// the same digest. O3_SEED=n replays; O3_NIGHTLY=1 runs for minutes.
+// fsmtest.Check knows, that no block is lost or freed while it is named, and
+// that every snapshot is what it was: laws 2, 3 and 4. At the end everything is
+// deleted and nothing may be left; and the same requests, cut into entries and
+// calls of Apply anyhow, must give the same answers and the same digest.
+// O3_SEED=n replays; O3_NIGHTLY=1 runs 10,000, which takes up to ten minutes.
 func TestHistories(t *testing.T) {
 	seed := kvtest.Seed(t)
-	n, limit := 120, 20*time.Second
-	if os.Getenv("O3_NIGHTLY") != "" {
-		n, limit = 1<<30, 5*time.Minute
-	}
+	n, limit := 200, time.Minute
 	if testing.Short() {
 		n = 60
 	}
-	c := coverage{pairs: map[[2]string]int{}, outcomes: map[string]map[errs.Kind]int{}}
-	ran := 0
-	for start := time.Now(); ran < n && time.Since(start) < limit && !t.Failed(); ran++ {
-		h := newHistory(t, seed+uint64(ran), c)
-		h.run(60 + h.rng.IntN(120))
-		h.end()
-		h.replay()
-		if t.Failed() {
-			t.Logf("history %d failed: O3_SEED=%d runs it first", ran, seed+uint64(ran))
-		}
+	if os.Getenv("O3_NIGHTLY") != "" {
+		n, limit = 10_000, 10*time.Minute
 	}
-	c.report(t, ran)
+	if d, ok := t.Deadline(); ok {
+		limit = min(limit, time.Until(d)/2)
+	}
+	var mu sync.Mutex
+	var failed atomic.Bool
+	all, ran, start := newCoverage(), 0, time.Now()
+	workers := min(runtime.GOMAXPROCS(0), 8)
+	t.Run("histories", func(t *testing.T) {
+		for w := range workers {
+			t.Run(fmt.Sprint(w), func(t *testing.T) {
+				t.Parallel()
+				for i := w; i < n && time.Since(start) < limit && !failed.Load(); i += workers {
+					c := newCoverage()
+					runHistory(t, seed+uint64(i), c)
+					if t.Failed() {
+						failed.Store(true)
+					}
+					mu.Lock()
+					all.add(c)
+					ran++
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	if !t.Failed() {
+		all.report(t, ran)
+	}
 }
 
-// coverage counts which command followed which, and how each ended.
-type coverage struct {
-	pairs    map[[2]string]int
-	outcomes map[string]map[errs.Kind]int
-}
-
-func (c coverage) report(t *testing.T, ran int) {
-	all := len(acts) * len(acts)
-	share := 100 * len(c.pairs) / all
-	refusals := 0
-	for _, o := range c.outcomes {
-		refusals += len(o)
-	}
-	t.Logf("%d histories, %d of %d pairs of commands (%d %%), %d outcomes", ran, len(c.pairs), all, share, refusals)
-	for name, o := range c.outcomes {
-		if o[errs.OK] == 0 {
-			t.Errorf("%s never succeeded: %v", name, o)
-		}
-	}
-	if ran >= 60 && share < 90 {
-		t.Errorf("only %d %% of the pairs of commands were seen", share)
-	}
-	if ran >= 60 && refusals < 40 {
-		t.Errorf("only %d outcomes were seen", refusals)
+func runHistory(t *testing.T, seed uint64, c coverage) {
+	h := newHistory(t, seed, c)
+	h.run(30 + h.rng.IntN(100))
+	h.end()
+	h.replay()
+	if t.Failed() {
+		t.Logf("O3_SEED=%d runs this history first", seed)
 	}
 }
 
@@ -94,10 +97,15 @@ type history struct {
 	gone    map[block.ID]bool    // blocks that were freed for good
 	blocks  uint64               // the latest block that was written
 	seq     map[uint64]uint64    // of each client session
+	reclaim []*mreclaim          // deleted snapshots that are not reclaimed yet
 	sent    []sentRequest        // stamped ones
 	again   func() proto.Message // the latest put or part once more, nil when that would be another
+	scratch string               // a directory for diffs
+	lazy    bool                 // check after some commands only
+	before  string               // the act before the last
 	last    string
 	line    string
+	where   string // what is compared, for errors
 }
 
 // sentRequest is a stamped request and its answer.
@@ -114,7 +122,10 @@ func newHistory(t *testing.T, seed uint64, c coverage) *history {
 		seq: map[uint64]uint64{},
 	}
 	h.d.Must(t, &o3v1.CreateVolumeRequest{Volume: "s3v"})
-	for name, layout := range map[string]string{"aaa": "OBS", "bbb": "FSO", "ccc": "FSO"} {
+	h.scratch = t.TempDir()
+	h.lazy = h.rng.IntN(2) == 0
+	for _, name := range []string{"aaa", "bbb", "ccc"}[:1+h.rng.IntN(3)] {
+		layout := h.pick([]string{"OBS", "FSO", "FSO"})
 		h.d.Must(t, &o3v1.CreateBucketRequest{Volume: "s3v", Bucket: name, Layout: layout})
 		h.buckets[name] = newBucket(layout == "FSO")
 	}
@@ -123,36 +134,45 @@ func newHistory(t *testing.T, seed uint64, c coverage) *history {
 
 func (h *history) errorf(format string, args ...any) {
 	h.t.Helper()
-	h.t.Errorf("after %s: %s", h.line, fmt.Sprintf(format, args...))
+	h.t.Errorf("after %s: %s%s", h.line, h.where, fmt.Sprintf(format, args...))
 }
 
 // acts are what a history is made of. Each returns the outcome.
 var acts = map[string]func(*history) errs.Kind{
-	"put": (*history).put, "put2": (*history).put, "delete": (*history).delete, "rename": (*history).rename, "rename2": (*history).rename,
+	"put": (*history).put, "delete": (*history).delete, "rename": (*history).rename,
 	"copy": (*history).copy, "mkdir": (*history).mkdir, "subtree": (*history).subtree, "update": (*history).update,
 	"createUpload": (*history).createUpload, "part": (*history).part, "copyPart": (*history).copyPart,
 	"complete": (*history).complete, "abort": (*history).abort,
 	"purge": (*history).purge, "freed": (*history).freed, "open": (*history).open, "expire": (*history).expire,
 	"retry": (*history).retry, "repeat": (*history).repeat, "quota": (*history).quota, "bucket": (*history).bucket,
+	"createSnapshot": (*history).createSnapshot, "renameSnapshot": (*history).renameSnapshot,
+	"deleteSnapshot": (*history).deleteSnapshot, "reclaim": (*history).reclaimSnapshot,
+	"restore": (*history).restore, "copyOut": (*history).copyOut,
+}
+
+// often are acts that come more often than the others.
+var often = []string{
+	"put", "put", "put", "rename", "rename", "rename", "delete", "subtree", "purge", "createSnapshot", "createSnapshot",
+	"createSnapshot", "deleteSnapshot", "restore", "restore", "reclaim", "update",
 }
 
 func (h *history) run(ops int) {
-	names := slices.Sorted(maps.Keys(acts))
+	names := slices.Concat(slices.Sorted(maps.Keys(acts)), often)
 	for range ops {
 		name := names[h.rng.IntN(len(names))]
 		if h.rng.IntN(8) == 0 {
 			h.d.Now += h.rng.Int64N(2000) - 500
 		}
 		kind := acts[name](h)
-		if h.cover.outcomes[name] == nil {
-			h.cover.outcomes[name] = map[errs.Kind]int{}
-		}
-		h.cover.outcomes[name][kind]++
+		h.cover.outcome(name, kind, 1)
 		if h.last != "" {
 			h.cover.pairs[[2]string{h.last, name}]++
 		}
-		h.last = name
-		h.check()
+		h.before, h.last = h.last, name
+		h.settle()
+		if !h.lazy || h.rng.IntN(4) == 0 || h.shaken() {
+			h.check()
+		}
 		if h.t.Failed() {
 			return
 		}
@@ -199,8 +219,13 @@ func (h *history) anyBucket() (string, *mbucket) {
 	return name, h.buckets[name]
 }
 
-// path returns a path: often one that exists.
+// path returns a path: often one that exists, or that a snapshot has.
 func (h *history) path(b *mbucket) string {
+	if n := len(b.snaps); n > 0 && h.rng.IntN(5) == 0 {
+		if names := b.snaps[h.rng.IntN(n)].then.names(true); len(names) > 0 {
+			return h.pick(names)
+		}
+	}
 	if names := b.names(true); len(names) > 0 && h.rng.IntN(3) > 0 {
 		return h.pick(names)
 	}
@@ -258,17 +283,31 @@ func (h *history) pre() *o3v1.Preconditions {
 	return nil
 }
 
-// room says whether a quota forbids n more names. What is used is the store's
-// own count, which check compares with the rows.
-func (h *history) room(bucket string, n int64) errs.Kind {
+// cost is what a change adds to what the quotas of a bucket count.
+type cost struct{ names, bytes int64 }
+
+// room says whether a quota forbids c more. What is used is the store's own
+// count, which check compares with the rows.
+func (h *history) room(bucket string, c cost) errs.Kind {
+	return h.buckets[bucket].room(h.counted(bucket), c)
+}
+
+func (b *mbucket) room(used, c cost) errs.Kind {
+	if b.quota.names > 0 && c.names > 0 && used.names+c.names > b.quota.names ||
+		b.quota.bytes > 0 && c.bytes > 0 && used.bytes+c.bytes > b.quota.bytes {
+		return errs.QuotaExceeded
+	}
+	return errs.OK
+}
+
+// counted returns what the quotas of a bucket count.
+func (h *history) counted(bucket string) cost {
 	b, err := view.New(h.d.Store).Bucket("s3v", bucket)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if q := h.buckets[bucket].quota; q > 0 && n > 0 && int64(b.Row.UsedKeys+b.Row.UsedDirectories)+n > q {
-		return errs.QuotaExceeded
-	}
-	return errs.OK
+	r := b.Row
+	return cost{int64(r.UsedKeys + r.UsedDirectories + r.SnapshotNames), int64(r.UsedBytes + r.UploadBytes + r.SnapshotBytes)}
 }
 
 // first returns the first kind that is not OK.
@@ -281,14 +320,10 @@ func first(kinds ...errs.Kind) errs.Kind {
 	return errs.OK
 }
 
-// admit says whether a new row may be put at path.
-func (h *history) admit(bucket, path string, pre *o3v1.Preconditions) errs.Kind {
+// admit says whether a key of size bytes may be put at path.
+func (h *history) admit(bucket, path string, pre *o3v1.Preconditions, size int64) errs.Kind {
 	b := h.buckets[bucket]
-	names := b.newDirs(path)
-	if b.keys[path] == nil {
-		names++
-	}
-	return first(precondition(pre, b.keys[path]), b.place(path), h.room(bucket, names))
+	return first(precondition(pre, b.keys[path]), b.place(path), h.room(bucket, b.costOf(path, size)))
 }
 
 // published notes a key that a command put, and checks its id.
@@ -304,13 +339,15 @@ func (h *history) published(b *mbucket, path string, k *o3v1.KeyInfo, c content,
 	}
 	h.used[k.ObjectId] = true
 	b.keys[path] = &mkey{id: k.ObjectId, etag: k.Etag, data: content{}.join(c), tags: tags}
+	h.settle()
 }
 
 func (h *history) put() errs.Kind {
 	name, b := h.anyBucket()
 	path, pre := h.keyPath(b), h.pre()
+	h.sawWrite(b, path)
 	data, extents, c := h.bytes()
-	want := h.admit(name, path, pre)
+	want := h.admit(name, path, pre, c.size())
 	r := &o3v1.CommitKeyRequest{
 		Volume: "s3v", Bucket: name, Key: path, Size: uint64(c.size()), Etag: h.etag(), Data: data, Extents: extents,
 		If: pre, DeadlineMs: 1 << 60,
@@ -419,7 +456,7 @@ func (h *history) rename() errs.Kind {
 	}
 	source, target, want := b.renamed(from, to, overwrite)
 	if want == errs.OK && source != target {
-		want = h.room(name, b.newDirs(target))
+		want = h.room(name, cost{names: b.newDirs(target)})
 	}
 	a := h.send(&o3v1.RenameKeyRequest{Volume: "s3v", Bucket: name, From: from, To: to, Overwrite: overwrite}, want)
 	if a.Kind != errs.OK {
@@ -429,6 +466,7 @@ func (h *history) rename() errs.Kind {
 		h.errorf("the new name is %q, want %q", got, target)
 	}
 	if source != target {
+		h.sawRename(b, source, target)
 		b.move(source, target)
 	}
 	return a.Kind
@@ -463,11 +501,18 @@ func (b *mbucket) renamed(from, to string, overwrite bool) (source, target strin
 func (h *history) copy() errs.Kind {
 	fromName, from := h.anyBucket()
 	name, b := h.anyBucket()
-	source, path, pre := h.keyPath(from), h.keyPath(b), h.pre()
-	want := errs.NoSuchKey
-	k := from.keys[source]
+	source := h.keyPath(from)
+	return h.copyTo(name, b, fromName, source, from.keys[source], errs.NoSuchKey)
+}
+
+// copyTo copies k, nil when missing is why there is none, to somewhere in b.
+func (h *history) copyTo(name string, b *mbucket, fromName, source string, k *mkey, missing errs.Kind) errs.Kind {
+	path, pre, want := h.keyPath(b), h.pre(), missing
+	if h.rng.IntN(2) == 0 && fromName == name && !strings.HasPrefix(source, ns.SnapshotPrefix) {
+		path = source
+	}
 	if k != nil {
-		want = h.admit(name, path, pre)
+		want = h.admit(name, path, pre, k.data.size())
 	}
 	a := h.send(&o3v1.CopyKeyRequest{
 		FromVolume: "s3v", FromBucket: fromName, FromKey: source, Volume: "s3v", Bucket: name, Key: path, If: pre,
@@ -491,7 +536,7 @@ func (h *history) mkdir() errs.Kind {
 			want = errs.KeyExists
 		}
 	default:
-		want = first(b.place(dir), h.room(name, b.newDirs(dir)+1))
+		want = first(b.place(dir), h.room(name, cost{names: b.newDirs(dir) + 1}))
 	}
 	a := h.send(&o3v1.CreateDirectoryRequest{Volume: "s3v", Bucket: name, Path: path, MayExist: may}, want)
 	if a.Kind == errs.OK {
@@ -507,7 +552,7 @@ func (h *history) subtree() errs.Kind {
 	kind := errs.OK
 	for i := range 2 + h.rng.IntN(6) {
 		path := dir + h.pick([]string{"", "", "s/"}) + fmt.Sprint(i)
-		a := h.send(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: name, Key: path}, h.admit(name, path, nil))
+		a := h.send(&o3v1.CommitKeyRequest{Volume: "s3v", Bucket: name, Key: path}, h.admit(name, path, nil, 0))
 		if kind = a.Kind; kind == errs.OK {
 			h.published(b, path, a.Body.(*o3v1.CommitKeyResponse).Key, nil, "")
 		}
@@ -537,6 +582,7 @@ func (h *history) update() errs.Kind {
 
 func (h *history) purge() errs.Kind {
 	limit := uint32(1 + h.rng.IntN(4)*h.rng.IntN(4))
+	h.sawPurge()
 	a := h.send(&commandpb.PurgeDirectories{Limit: limit}, errs.OK)
 	if r, ok := a.Body.(*commandpb.PurgeDirectoriesReply); ok && r.Rows > limit {
 		h.errorf("purged %d rows", r.Rows)
@@ -616,9 +662,13 @@ func (h *history) retry() errs.Kind {
 
 func (h *history) quota() errs.Kind {
 	name, b := h.anyBucket()
-	q := uint64(h.rng.IntN(3)) * uint64(h.rng.IntN(20))
-	b.quota = int64(q)
-	return h.send(&o3v1.UpdateBucketRequest{Volume: "s3v", Bucket: name, QuotaNames: &q}, errs.OK).Kind
+	q := cost{int64(h.rng.IntN(3) * h.rng.IntN(20)), int64(h.rng.IntN(2) * h.rng.IntN(200))}
+	if used := h.counted(name); h.rng.IntN(2) == 0 { // hardly any room, or none
+		q.names, q.bytes = used.names+int64(h.rng.IntN(3)), used.bytes+int64(h.rng.IntN(40))
+	}
+	b.quota = q
+	names, bytes := uint64(q.names), uint64(q.bytes)
+	return h.send(&o3v1.UpdateBucketRequest{Volume: "s3v", Bucket: name, QuotaNames: &names, QuotaBytes: &bytes}, errs.OK).Kind
 }
 
 // bucket deletes a bucket, if it may, and makes it anew in either layout.
@@ -629,7 +679,7 @@ func (h *history) bucket() errs.Kind {
 		h.t.Fatal(err)
 	}
 	want := errs.OK
-	if len(b.names(true)) > 0 || len(b.uploads) > 0 || row.Row.PendingDirectories > 0 {
+	if len(b.names(true)) > 0 || len(b.uploads) > 0 || row.Row.PendingDirectories > 0 || len(b.snaps) > 0 || h.reclaiming(b) > 0 {
 		want = errs.NotEmpty
 	}
 	a := h.send(&o3v1.DeleteBucketRequest{Volume: "s3v", Bucket: name}, want)
@@ -639,101 +689,4 @@ func (h *history) bucket() errs.Kind {
 		h.buckets[name] = newBucket(layout == "FSO")
 	}
 	return a.Kind
-}
-
-// end deletes everything: nothing may be left.
-func (h *history) end() {
-	for _, name := range slices.Sorted(maps.Keys(h.buckets)) {
-		b := h.buckets[name]
-		for id, u := range b.uploads {
-			h.send(&o3v1.AbortUploadRequest{Volume: "s3v", Bucket: name, Key: u.key, UploadId: id}, errs.OK)
-		}
-		b.uploads = nil
-		for len(b.names(true)) > 0 && !h.t.Failed() {
-			k := &o3v1.DeleteKey{Key: b.names(true)[0]}
-			b.delete(k, true, false)
-			h.send(&o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: name, Recursive: true, Keys: []*o3v1.DeleteKey{k}}, errs.OK)
-		}
-	}
-	for more := true; more && !h.t.Failed(); {
-		r, _ := h.send(&commandpb.PurgeDirectories{Limit: 7}, errs.OK).Body.(*commandpb.PurgeDirectoriesReply)
-		more = r.GetMore()
-		h.check()
-	}
-	h.send(&commandpb.ExpireOpenKeys{BeforeMs: 1 << 60, Limit: 1 << 20}, errs.OK)
-	state, err := fsmtest.Check(h.d.Store)
-	if err != nil || len(state.Names) > 0 || state.Entries+state.Uploads+state.Open+state.Pending > 0 {
-		h.errorf("all is deleted, yet there is %+v, %v", state, err)
-		return
-	}
-	for id := range h.stored {
-		if !state.Freed[id] && !h.gone[id] {
-			h.errorf("block %v was never freed", id)
-		}
-	}
-	for len(state.Freed) > 0 && !h.t.Failed() {
-		h.freed()
-		state, _ = fsmtest.Check(h.d.Store)
-	}
-	for name := range h.buckets {
-		h.send(&o3v1.DeleteBucketRequest{Volume: "s3v", Bucket: name}, errs.OK)
-	}
-	h.send(&commandpb.ExpireClients{BeforeMs: 1 << 60, Limit: 1 << 20}, errs.OK)
-	rows, err := fsmtest.Rows(h.d.Store)
-	for _, r := range rows {
-		if t, _ := schema.TableOf([]byte(r.Key)); t.Name != "volumes" && t.Name != "clients" {
-			h.errorf("a row of %s is left, %v", t.Name, err)
-		}
-	}
-}
-
-// replay applies the requests of the history again, cut into entries and calls
-// of Apply at random.
-func (h *history) replay() {
-	if h.t.Failed() {
-		return
-	}
-	first, err := fsm.Open(new(memkv.Store), fsm.Position{})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	want, err := first.Apply(h.d.Log)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	var requests, answers [][]byte
-	for i, e := range h.d.Log {
-		requests = append(requests, e.Requests...)
-		answers = append(answers, want[i]...)
-	}
-	m, err := fsm.Open(new(memkv.Store), fsm.Position{})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	index := uint64(0)
-	for len(requests) > 0 {
-		var call []fsm.Entry
-		for range 1 + h.rng.IntN(4) {
-			n := min(len(requests), h.rng.IntN(9))
-			index++
-			call = append(call, fsm.Entry{Index: index, Term: 1, Requests: requests[:n]})
-			requests = requests[n:]
-		}
-		got, err := m.Apply(call)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for _, entry := range got {
-			for _, a := range entry {
-				if !bytes.Equal(a, answers[0]) {
-					h.t.Errorf("entry %d: an answer depends on how requests are cut into entries", index)
-				}
-				answers = answers[1:]
-			}
-		}
-	}
-	a, b, c := h.d.Machine.Position(), first.Position(), m.Position()
-	if a.Digest != b.Digest || a.Digest != c.Digest || a.Op != c.Op || a.TimeMs != c.TimeMs {
-		h.t.Errorf("the same requests gave %v, in one call %v, cut otherwise %v", a, b, c)
-	}
 }

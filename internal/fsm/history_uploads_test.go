@@ -8,6 +8,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
+	"o3/internal/ns"
 )
 
 func (h *history) createUpload() errs.Kind {
@@ -41,6 +42,8 @@ func (h *history) part() errs.Kind {
 		r.Key, want = u.key, errs.OK
 		if r.Number == 0 {
 			want = errs.Invalid
+		} else {
+			want = h.room(name, cost{bytes: c.size() - u.parts[r.Number].data.size()})
 		}
 	}
 	a := h.send(r, want)
@@ -60,10 +63,14 @@ func (h *history) part() errs.Kind {
 func (h *history) copyPart() errs.Kind {
 	name, _, id, u := h.anyUpload()
 	fromName, from := h.anyBucket()
+	above := ""
+	if other, _, s := h.anySnapshot(); s != nil && h.rng.IntN(3) == 0 {
+		fromName, from, above = other, s.then, ns.SnapshotPrefix+"/"+s.name+"/"
+	}
 	source := h.keyPath(from)
 	r := &o3v1.CopyPartRequest{
 		Volume: "s3v", Bucket: name, Key: "none", UploadId: id, Number: uint32(1 + h.rng.IntN(4)),
-		FromVolume: "s3v", FromBucket: fromName, FromKey: source, Etag: h.etag(),
+		FromVolume: "s3v", FromBucket: fromName, FromKey: above + source, Etag: h.etag(),
 	}
 	want := errs.NoSuchUpload
 	var c content
@@ -80,6 +87,7 @@ func (h *history) copyPart() errs.Kind {
 					c = c.cut(int64(r.Offset), int64(r.Length))
 				}
 			}
+			want = first(want, h.room(name, cost{bytes: c.size() - u.parts[r.Number].data.size()}))
 		}
 	}
 	a := h.send(r, want)
@@ -107,7 +115,11 @@ func (h *history) complete() errs.Kind {
 		} else if h.rng.IntN(8) == 0 {
 			r.Parts[0].Etag, want = "other", errs.InvalidPart
 		}
-		want = first(want, h.admit(name, u.key, r.If))
+		more := b.costOf(u.key, c.size())
+		for _, p := range u.parts {
+			more.bytes -= p.data.size()
+		}
+		want = first(want, precondition(r.If, b.keys[u.key]), b.place(u.key), h.room(name, more))
 	}
 	a := h.send(r, want)
 	if a.Kind == errs.OK {

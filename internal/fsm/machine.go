@@ -47,7 +47,8 @@ type Machine struct {
 }
 
 // Open returns a machine that continues where store stands. An empty store
-// becomes one of the newest format, at the given start position.
+// becomes one of the newest format, at the given start position; one of an older
+// format is raised to the newest, and older programs refuse it from then on.
 func Open(store kv.Store, start Position) (*Machine, error) {
 	m := &Machine{store: store, rows: overlay.New(store)}
 	m.tx = command.NewTx(m.rows)
@@ -59,7 +60,7 @@ func Open(store kv.Store, start Position) (*Machine, error) {
 		return m, m.initialize(start)
 	}
 	m.set(pos)
-	return m, nil
+	return m, m.raise()
 }
 
 // Strict makes a command that writes before it refuses a fault. Tests use it.
@@ -85,11 +86,7 @@ func (m *Machine) initialize(start Position) error {
 	}
 	b := m.store.NewBatch()
 	defer b.Close()
-	format, err := schema.Meta.Encode(&schemapb.Position{Index: schema.Format})
-	if err != nil {
-		return err
-	}
-	if err := b.Set(schema.Meta.Key(schema.FormatKey), format); err != nil {
+	if err := saveFormat(b); err != nil {
 		return err
 	}
 	m.pos = schemapb.Position{Index: start.Index, Term: start.Term, Conf: start.Conf}
@@ -157,7 +154,9 @@ func (m *Machine) applyRequest(req *commandpb.Request) ([]byte, error) {
 	if command.Kind(req.Kind).ChangesSettings() {
 		m.settings++
 	}
-	m.tx.Begin(ns.Op(m.pos.Op), m.pos.TimeMs, req.Principal, req.BucketId)
+	if err := m.tx.Begin(ns.Op(m.pos.Op), m.pos.TimeMs, req.Principal, req.BucketId); err != nil {
+		return nil, err
+	}
 	body, err := command.Apply(m.tx, command.Kind(req.Kind), req.Body)
 	reply := &commandpb.Reply{Op: m.pos.Op}
 	switch {

@@ -2,11 +2,13 @@ package fsm_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
+	"o3/internal/ns"
 	"o3/internal/view"
 )
 
@@ -75,6 +77,7 @@ type mkey struct {
 	etag string
 	tags string
 	data content
+	born ns.Op // of its lineage
 }
 
 // mupload is a multipart upload.
@@ -97,13 +100,15 @@ type mbucket struct {
 	marks   map[string]bool // explicit directories, with their slash
 	dirIDs  map[string]uint64
 	uploads map[string]*mupload
-	quota   int64 // names; 0: none
+	quota   cost // 0: none
+	snaps   []*msnap
+	lines   *lineages
 }
 
 func newBucket(tree bool) *mbucket {
 	return &mbucket{
 		tree: tree, keys: map[string]*mkey{}, marks: map[string]bool{}, dirIDs: map[string]uint64{},
-		uploads: map[string]*mupload{},
+		uploads: map[string]*mupload{}, lines: newLineages(),
 	}
 }
 
@@ -224,22 +229,17 @@ func (b *mbucket) move(from, to string) {
 		delete(b.keys, from)
 		return
 	}
-	for k, v := range b.keys {
-		if strings.HasPrefix(k, from) {
-			delete(b.keys, k)
-			b.keys[to+k[len(from):]] = v
-		}
-	}
-	for d := range b.marks {
+	moveKeys(b.keys, from, to)
+	moveKeys(b.marks, from, to)
+	moveKeys(b.dirIDs, from, to)
+	moveKeys(b.lines.dirs, from, to)
+}
+
+func moveKeys[V any](m map[string]V, from, to string) {
+	for _, d := range slices.Collect(maps.Keys(m)) {
 		if strings.HasPrefix(d, from) {
-			delete(b.marks, d)
-			b.marks[to+d[len(from):]] = true
-		}
-	}
-	for d, id := range b.dirIDs {
-		if strings.HasPrefix(d, from) {
-			delete(b.dirIDs, d)
-			b.dirIDs[to+d[len(from):]] = id
+			m[to+d[len(from):]] = m[d]
+			delete(m, d)
 		}
 	}
 }

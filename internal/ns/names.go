@@ -14,6 +14,8 @@ const (
 	MaxBucketName = 63
 	MaxKeyName    = 1024
 	MaxUserName   = 64
+
+	MaxSnapshotName = 63
 )
 
 // SnapshotPrefix is the first component of a path into a snapshot. Keys below
@@ -96,6 +98,36 @@ func CheckKeyName(l Layout, s string) error {
 		case strings.IndexByte(c, 0) >= 0:
 			return bad("in a file-system bucket may not hold a NUL byte")
 		}
+	}
+	return nil
+}
+
+// CutSnapshot splits a path into a snapshot, .snapshot/<name>/<path>, into the
+// snapshot's name and the path there; ok is false for any other.
+func CutSnapshot(s string) (name, path string, ok bool) {
+	rest, ok := strings.CutPrefix(s, SnapshotPrefix+"/")
+	if !ok {
+		return "", "", false
+	}
+	name, path, ok = strings.Cut(rest, "/")
+	return name, path, ok && name != ""
+}
+
+// CheckSnapshotName returns an error of kind Invalid unless s can name a
+// snapshot.
+func CheckSnapshotName(s string) error {
+	bad := func(rule string) error { return errs.New(errs.Invalid, fmt.Sprintf("snapshot name %q", s), rule) }
+	if len(s) == 0 || len(s) > MaxSnapshotName {
+		return bad(fmt.Sprintf("must have 1 to %d characters", MaxSnapshotName))
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return bad("may hold only letters, digits, '-', '_' and '.'")
+		}
+	}
+	if s[0] == '.' || s[0] == '-' {
+		return bad("may not start with '.' or '-'")
 	}
 	return nil
 }

@@ -90,6 +90,33 @@ func TestLongNamesAreCut(t *testing.T) {
 	}
 }
 
+func TestCheckSnapshotName(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"a": true, "A": true, "0": true, "_x": true, "s20231114-221320.000": true, "Weekly-1.2_x": true, "a..b": true, "a.": true, strings.Repeat("x", 63): true,
+		"": false, strings.Repeat("x", 64): false, ".": false, "..": false, ".a": false, "-a": false, "a/b": false, "a b": false, "é": false,
+		"a\x00": false, "a\n": false, "a:b": false, "a%20b": false, "*": false,
+	} {
+		wantName(t, "snapshot "+name, CheckSnapshotName(name), ok)
+	}
+}
+
+func TestCutSnapshot(t *testing.T) {
+	for path, want := range map[string]struct {
+		name, rest string
+		ok         bool
+	}{
+		".snapshot/s/a/b": {"s", "a/b", true}, ".snapshot/s/": {"s", "", true}, ".snapshot/s//a": {"s", "/a", true},
+		".snapshot/s/.snapshot/t/k": {"s", ".snapshot/t/k", true},
+		".snapshot/s":               {"s", "", false}, ".snapshot": {}, ".snapshot/": {}, ".snapshot//k": {"", "k", false},
+		"a/.snapshot/s/k": {}, ".snapshots/s/k": {}, "": {},
+	} {
+		name, rest, ok := CutSnapshot(path)
+		if ok != want.ok || ok && (name != want.name || rest != want.rest) {
+			t.Errorf("%q: %q, %q, %v", path, name, rest, ok)
+		}
+	}
+}
+
 func TestSplitPath(t *testing.T) {
 	for path, want := range map[string]struct {
 		parents []string

@@ -6,7 +6,7 @@ import (
 )
 
 // Blocks is what the container store reports. fatal is called when it fails for
-// good, space when the disk reserve is reached or left.
+// good, space when the disk is full or its reserve reached, and when it is not any more.
 func (o *Obs) Blocks(fatal func(error), space func(low bool)) container.Listener {
 	damages, torn := o.Counter("o3_block_damages_total"), o.Counter("o3_block_torn_total")
 	rewritten := o.Counter("o3_block_rewritten_bytes_total")
@@ -24,7 +24,7 @@ func (o *Obs) Blocks(fatal func(error), space func(low bool)) container.Listener
 		ReadOnly: func(on bool, free int64) {
 			space(on)
 			if on {
-				o.Log.Error("blocks: the disk reserve is reached: writes are refused", "free", free)
+				o.Log.Error("blocks: the disk is full or its reserve reached: writes are refused", "free", free)
 			} else {
 				o.Log.Info("blocks: there is space again: writes are taken", "free", free)
 			}

@@ -24,6 +24,13 @@ func (o *Obs) Reclaim() reclaim.Listener {
 			clients.Add(float64(c))
 			keys.Add(float64(k))
 		},
+		Reclaimed: func(rows, freed int, done bool) {
+			o.Counter("o3_snapshot_reclaimed_rows_total").Add(float64(rows))
+			o.Counter("o3_snapshot_freed_history_rows_total").Add(float64(freed))
+			if done {
+				o.Counter("o3_snapshots_reclaimed_total").Inc()
+			}
+		},
 		Swept: func(s reclaim.Sweep) {
 			sweeps.Inc()
 			swept.Add(float64(s.Freed))

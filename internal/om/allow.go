@@ -103,10 +103,25 @@ func (s *Service) mayRead(ctx context.Context, v view.View, volume, bucket, key 
 	allowed := func(need o3v1.Permission, more ...access.Resource) bool {
 		return access.Allowed(p, need, append([]access.Resource{ofVolume(b.Volume), ofBucket(b)}, more...)...)
 	}
-	if err := ns.CheckKeyName(b.Layout(), key); err != nil {
+	path := key
+	if name, rest, ok := ns.CutSnapshot(key); ok {
+		if !allowed(read) && !allowed(list) {
+			return b, view.Entry{}, denied(p, fmt.Sprintf("key %s", key), "lacks READ")
+		}
+		at, err := v.Snapshot(b, name)
+		if err != nil {
+			return b, view.Entry{}, err
+		}
+		v, path = v.At(at.Op), rest
+	}
+	if err := ns.CheckKeyName(b.Layout(), path); err != nil {
 		return b, view.Entry{}, err
 	}
-	e, err := v.Key(b, key)
+	e, err := v.Key(b, path)
+	e.Path = key
+	if isKind(err, errs.NoSuchKey) {
+		err = errs.New(errs.NoSuchKey, key, "")
+	}
 	if isKind(err, errs.NoSuchKey) && !allowed(read) && !allowed(list) {
 		return b, e, denied(p, fmt.Sprintf("key %s", key), "lacks READ")
 	}

@@ -42,6 +42,7 @@ type Options struct {
 	Log   Log
 
 	DefaultLayout ns.Layout // of buckets that do not say; 0: OBJECT_STORE
+	MaxSnapshots  int       // of the whole store; 0: no bound
 	MaxListRows   int       // rows one page of a listing may look at; 0: 100,000
 
 	// SweepGrace is the age below which the sweep leaves a block alone; blocks
@@ -176,6 +177,15 @@ func Execute[R any, P interface {
 	proto.Message
 }](ctx context.Context, s *Service, kind command.Kind, body proto.Message) (P, error) {
 	return propose[R, P](access.NewContext(ctx, access.System), s, request{kind: kind, body: body})
+}
+
+// Propose proposes a command for the caller of ctx, who may change (or, where
+// that is all the command needs, read) the bucket.
+func Propose[R any, P interface {
+	*R
+	proto.Message
+}](ctx context.Context, s *Service, kind command.Kind, bucket ns.ObjectID, body proto.Message) (P, error) {
+	return propose[R, P](ctx, s, request{kind: kind, body: body, bucket: bucket})
 }
 
 // writable refuses a write that needs space while the node has none to give.

@@ -2,6 +2,7 @@ package pebblekv
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -28,11 +29,15 @@ import (
 //     succeed too, because an engine that fails to open leaves goroutines
 //     running into what it has closed; Open looks at the failure at its end.
 //
+// That is for the store's own directory. Changes of others (a checkpoint, the
+// directory above) are their caller's: they fail without an end of the store.
+//
 // Files opened for reading are not wrapped. The engine forgets to close some
 // files when it fails; Close does.
 type guardFS struct {
 	vfs.FS
 	s       *Store
+	dir     string      // the store's, clean
 	armed   atomic.Bool // Open has succeeded
 	closing chan struct{}
 
@@ -41,12 +46,26 @@ type guardFS struct {
 }
 
 func newGuardFS(inner vfs.FS, s *Store) *guardFS {
-	return &guardFS{FS: inner, s: s, closing: make(chan struct{}), open: map[*guardFile]struct{}{}}
+	return &guardFS{FS: inner, s: s, dir: inner.PathJoin(s.opts.Dir), closing: make(chan struct{}), open: map[*guardFile]struct{}{}}
+}
+
+// foreign reports whether path is neither the store's directory nor in it.
+func (g *guardFS) foreign(path string) bool {
+	path = g.FS.PathJoin(path)
+	return path != g.dir && g.FS.PathDir(path) != g.dir
+}
+
+// Lock takes no lock where none is wanted.
+func (g *guardFS) Lock(name string) (io.Closer, error) {
+	if g.s.opts.NoLock {
+		return io.NopCloser(nil), nil
+	}
+	return g.FS.Lock(name)
 }
 
 // file wraps f and remembers it until it is closed.
 func (g *guardFS) file(f vfs.File, path string) vfs.File {
-	w := &guardFile{File: f, g: g, path: path}
+	w := &guardFile{File: f, g: g, path: path, foreign: g.foreign(path)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open[w] = struct{}{}
@@ -55,13 +74,20 @@ func (g *guardFS) file(f vfs.File, path string) vfs.File {
 
 // Close closes the files that are still open.
 func (g *guardFS) Close() error {
+	g.forget(func(string) bool { return true })
+	return nil
+}
+
+// forget closes those of the files still open whose path is chosen.
+func (g *guardFS) forget(chosen func(path string) bool) {
 	g.mu.Lock()
 	left := slices.Collect(maps.Keys(g.open))
 	g.mu.Unlock()
 	for _, f := range left {
-		_ = f.Close() // of a file nobody waits for; a failure is noted
+		if chosen(f.path) {
+			_ = f.Close() // of a file nobody waits for; a failure is noted
+		}
 	}
-	return nil
 }
 
 // release lets waiting operations fail.
@@ -113,6 +139,13 @@ func (g *guardFS) settle(path string) error {
 
 // create opens a file for writing with open.
 func (g *guardFS) create(op, path string, open func() (vfs.File, error)) (vfs.File, error) {
+	if g.foreign(path) {
+		f, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return g.file(f, path), nil
+	}
 	if g.frozen() == nil && g.settle(path) == nil {
 		f, err := open()
 		if g.note(op, path, err) == nil {
@@ -150,6 +183,9 @@ func (g *guardFS) OpenDir(name string) (vfs.File, error) {
 }
 
 func (g *guardFS) Rename(old, name string) error {
+	if g.foreign(name) {
+		return g.FS.Rename(old, name)
+	}
 	if g.frozen() == nil {
 		err := g.note("rename", name, g.FS.Rename(old, name))
 		if err == nil || !g.silent(name) {
@@ -163,14 +199,14 @@ func (g *guardFS) Rename(old, name string) error {
 }
 
 func (g *guardFS) Link(old, name string) error {
-	if g.frozen() != nil {
+	if g.frozen() != nil && !g.foreign(name) {
 		return g.hold()
 	}
 	return g.FS.Link(old, name)
 }
 
 func (g *guardFS) MkdirAll(dir string, perm os.FileMode) error {
-	if g.frozen() != nil {
+	if g.frozen() != nil && !g.foreign(dir) {
 		return g.hold()
 	}
 	return g.FS.MkdirAll(dir, perm)
@@ -178,6 +214,9 @@ func (g *guardFS) MkdirAll(dir string, perm os.FileMode) error {
 
 // Remove and RemoveAll of what is not needed any more may fail without harm.
 func (g *guardFS) Remove(name string) error {
+	if g.foreign(name) {
+		return g.FS.Remove(name)
+	}
 	if err := g.frozen(); err != nil {
 		return err
 	}
@@ -188,7 +227,7 @@ func (g *guardFS) Remove(name string) error {
 }
 
 func (g *guardFS) RemoveAll(name string) error {
-	if err := g.frozen(); err != nil {
+	if err := g.frozen(); err != nil && !g.foreign(name) {
 		return err
 	}
 	return g.FS.RemoveAll(name)
@@ -208,14 +247,18 @@ func (g *guardFS) Unwrap() vfs.FS { return g.FS }
 // guardFile is a file opened for writing, or a directory.
 type guardFile struct {
 	vfs.File
-	g    *guardFS
-	path string
+	g       *guardFS
+	path    string
+	foreign bool
 }
 
 func (f *guardFile) silent() bool { return f.g.silent(f.path) }
 
 // change makes one change to the file, if it may.
 func (f *guardFile) change(op string, do func() error) error {
+	if f.foreign {
+		return do()
+	}
 	if f.g.frozen() == nil {
 		err := f.g.note(op, f.path, do())
 		if err == nil || !f.silent() {
@@ -257,6 +300,9 @@ func (f *guardFile) SyncTo(length int64) (full bool, err error) {
 
 // Preallocate is advice, unless it says that the disk is full.
 func (f *guardFile) Preallocate(off, length int64) error {
+	if f.foreign {
+		return f.File.Preallocate(off, length)
+	}
 	if f.g.frozen() != nil {
 		return nil
 	}
@@ -272,7 +318,7 @@ func (f *guardFile) Preallocate(off, length int64) error {
 // Stat is asked of a log file that is used again.
 func (f *guardFile) Stat() (vfs.FileInfo, error) {
 	info, err := f.File.Stat()
-	if err != nil && f.silent() {
+	if err != nil && !f.foreign && f.silent() {
 		_ = f.g.note("stat", f.path, err)
 		return emptyInfo{}, nil
 	}
@@ -285,6 +331,9 @@ func (f *guardFile) Close() error {
 	delete(f.g.open, f)
 	f.g.mu.Unlock()
 	err := f.File.Close()
+	if f.foreign {
+		return err
+	}
 	if f.g.frozen() != nil {
 		return nil
 	}

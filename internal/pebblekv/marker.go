@@ -138,24 +138,7 @@ func (s *Store) readMarker() (string, error) {
 
 // writeMarker replaces the marker as a whole and syncs the directory.
 func (s *Store) writeMarker(m marker) error {
-	dir, temp := s.opts.Dir, s.fs.PathJoin(s.opts.Dir, markerTemp)
-	err := func() error {
-		f, err := s.fs.Create(temp, vfs.WriteCategoryUnspecified)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write([]byte(m.text()))
-		if err == nil {
-			err = f.Sync()
-		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		if err := s.fs.Rename(temp, s.fs.PathJoin(dir, markerFile)); err != nil {
-			return err
-		}
-		return s.syncDir(dir)
-	}()
+	err := s.putMarker(s.opts.Dir, m)
 	if err == nil {
 		err = s.failure.get()
 	}
@@ -164,6 +147,26 @@ func (s *Store) writeMarker(m marker) error {
 	}
 	s.marker = m
 	return nil
+}
+
+// putMarker makes m the marker of dir, at once and durably.
+func (s *Store) putMarker(dir string, m marker) error {
+	temp := s.fs.PathJoin(dir, markerTemp)
+	f, err := s.fs.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(m.text()))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(temp, s.fs.PathJoin(dir, markerFile)); err != nil {
+		return err
+	}
+	return s.syncDir(dir)
 }
 
 // engineFiles matches the names of what the engine makes.
@@ -228,26 +231,15 @@ func (s *Store) Version() int {
 	return s.marker.version
 }
 
-// SetVersion raises the version of the rows, durably: from then on programs
-// that know less refuse the store. It must not exceed Options.Version.
-func (s *Store) SetVersion(v int) error {
-	const op = "pebblekv.SetVersion"
-	s.life.Lock()
-	defer s.life.Unlock()
-	if s.life.closed {
-		return &errs.Error{Kind: errs.Unavailable, Op: op, Subject: s.opts.Dir, Detail: "the store is closed"}
-	}
-	if err := s.writable(op); err != nil {
-		return err
-	}
-	if v < s.marker.version || v > s.opts.Version {
-		return &errs.Error{
-			Kind: errs.Invalid, Op: op, Subject: s.opts.Dir,
-			Detail: fmt.Sprintf("version %d is not between %d and %d", v, s.marker.version, s.opts.Version),
-		}
+// raise writes the version of Options into the marker of a store of an older
+// one, durably: from then on programs that know less refuse the store. It
+// happens before the owner of the rows writes the first of the new version.
+func (s *Store) raise() error {
+	if s.opts.ReadOnly || s.marker.version >= s.opts.Version {
+		return nil
 	}
 	m := s.marker
-	m.version = v
+	m.version = s.opts.Version
 	return s.writeMarker(m)
 }
 

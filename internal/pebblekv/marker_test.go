@@ -137,32 +137,46 @@ func sealed(body string) string {
 	return body + checksumLine(body)
 }
 
+// TestVersionIsRaised: opening an older store makes it one of the newest
+// version, once and for all; reading it changes nothing.
 func TestVersionIsRaised(t *testing.T) {
+	const path = "/store/FORMAT"
 	fs := made(t, "om", 1)
-	s := open(t, small(Options{FS: fs, Name: "om", Version: 3}))
-	if s.Version() != 1 {
-		t.Errorf("version %d", s.Version())
+	version := func(o Options) int {
+		t.Helper()
+		o.FS, o.Name = fs, "om"
+		s := open(t, small(o))
+		defer s.Close()
+		if !has(t, s, "a") {
+			t.Error("the row is lost")
+		}
+		return s.Version()
 	}
-	if err := s.SetVersion(4); errs.KindOf(err) != errs.Invalid {
-		t.Errorf("above what we know: %v", err)
+	marker := func() (text string) {
+		t.Helper()
+		rewrite(t, fs, path, func(s string) string { text = s; return s })
+		return text
 	}
-	if err := s.SetVersion(2); err != nil {
-		t.Fatal(err)
+	old := marker()
+	if v := version(Options{Version: 3, ReadOnly: true}); v != 1 || marker() != old {
+		t.Errorf("reading raised it: %d, %q", v, marker())
 	}
-	if err := s.SetVersion(1); errs.KindOf(err) != errs.Invalid {
-		t.Errorf("back: %v", err)
+	if v := version(Options{Version: 3}); v != 3 {
+		t.Errorf("version %d", v)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	raised := marker()
+	if raised != strings.Replace(old, "version 1\n", "version 3\n", 1)[:len(old)-len("00000000\n")]+raised[len(raised)-len("00000000\n"):] {
+		t.Errorf("the marker is %q, was %q", raised, old)
 	}
-	if _, err := Open(small(Options{FS: fs, Name: "om", Version: 1})); errs.KindOf(err) != errs.FormatTooNew {
-		t.Errorf("an older program: %v", err)
+	if v := version(Options{Version: 3}); v != 3 || marker() != raised {
+		t.Errorf("the second time: %d, %q", v, marker())
 	}
-	s = open(t, small(Options{FS: fs, Name: "om", Version: 2}))
-	if s.Version() != 2 {
-		t.Errorf("version %d", s.Version())
+	for _, readOnly := range []bool{false, true} {
+		_, err := Open(small(Options{FS: fs, Name: "om", Version: 2, ReadOnly: readOnly}))
+		if errs.KindOf(err) != errs.FormatTooNew || !strings.Contains(err.Error(), `the store "om" has version 3, this program knows 2`) {
+			t.Errorf("an older program, read-only %v: %v", readOnly, err)
+		}
 	}
-	_ = s.Close()
 }
 
 func TestWrongOptions(t *testing.T) {
@@ -215,9 +229,6 @@ func TestReadOnly(t *testing.T) {
 	}
 	if err := s.Flush(); errs.KindOf(err) != errs.Invalid {
 		t.Errorf("flush: %v", err)
-	}
-	if err := s.SetVersion(1); errs.KindOf(err) != errs.Invalid {
-		t.Errorf("set version: %v", err)
 	}
 	if err := s.Verify(t.Context(), func(File) {}); err != nil {
 		t.Error(err)

@@ -9,7 +9,9 @@ import (
 	"o3/internal/errs"
 )
 
-// Open opens the store in o.Dir, and makes it if there is none. It fails with
+// Open opens the store in o.Dir, and makes it if there is none. Unless it is
+// opened to read only, a store of a lower version is raised to o.Version: its
+// owner reads the older rows, and writes newer ones. Open fails with
 // errs.FormatTooNew or FormatUnknown for a directory that is not ours to open,
 // errs.Unavailable when another process has it open, errs.Corrupt when files
 // are missing or damaged, errs.ReadOnly when the disk is full, and errs.Invalid
@@ -52,6 +54,8 @@ func (o Options) validate() error {
 		return bad("Name must be of a-z, 0-9 and '-'")
 	case o.Version < 1:
 		return bad("Version must be at least 1")
+	case o.NoLock && !o.ReadOnly:
+		return bad("NoLock is for a store that is opened to read only")
 	case o.CacheBytes < 0 || o.MaxOpenFiles < 0 || o.BytesPerSync < 0 || o.WALBytesPerSync < 0:
 		return bad("sizes and counts must not be negative")
 	case o.MemTableBytes < 64<<10 || o.MemTableBytes > 2<<30:
@@ -114,6 +118,9 @@ func (s *Store) openFiles() error {
 		if err := s.writeMarker(m); err != nil {
 			return errors.Join(err, s.db.Close())
 		}
+	}
+	if err := s.raise(); err != nil {
+		return errors.Join(err, s.db.Close())
 	}
 	return nil
 }

@@ -20,8 +20,9 @@ type Options struct {
 	// database; a directory of another kind is refused. "" means "store".
 	Name string
 
-	// Version is the newest format of the rows that the caller can read. A new
-	// store gets it; one with a higher version is refused. 0 means 1.
+	// Version is the newest format of the rows that the caller can read, and
+	// the one it writes. A new store gets it, and one with a lower version when
+	// it is opened to write; one with a higher version is refused. 0 means 1.
 	Version int
 
 	// DisableWAL writes no log: a crash loses what was not flushed, as a whole
@@ -31,6 +32,10 @@ type Options struct {
 	// ReadOnly opens an existing store and changes nothing in it. The log, if
 	// there is one, is read into memory.
 	ReadOnly bool
+
+	// NoLock, with ReadOnly, takes no lock and makes no file: for a directory
+	// that nobody writes, such as a checkpoint, which then may be open many times.
+	NoLock bool
 
 	// CacheBytes bounds the memory for blocks of table files; 0 means 128 MiB.
 	CacheBytes int64

@@ -125,6 +125,11 @@ func (s *Store) Flush() error {
 		return err
 	}
 	defer s.life.RUnlock()
+	return s.flush(op)
+}
+
+// flush is Flush of a store that is held open.
+func (s *Store) flush(op string) error {
 	if err := s.writable(op); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	Total int64         // of Unit; 0 = unknown, so no share and no ETA
 	Bytes bool          // Total and Add count bytes, shown with units
 	Unit  string        // what is counted otherwise: keys, files; "" = items
+	Share bool          // only the share is known: Total and Set count parts of a whole that nobody is shown
 	Out   io.Writer     // nil means standard error
 	Quiet bool          // show nothing, as with --json
 	Every time.Duration // between plain lines; 0 means 5 s
@@ -109,7 +110,11 @@ func (b *Bar) Close() {
 			return
 		}
 		took := time.Since(b.start)
-		line := b.head() + ", " + amount(int64(float64(b.done.Load())/max(took.Seconds(), 1e-3)), b.opts) + "/s, took " + span(took)
+		line := b.head()
+		if !b.opts.Share {
+			line += ", " + amount(int64(float64(b.done.Load())/max(took.Seconds(), 1e-3)), b.opts) + "/s"
+		}
+		line += ", took " + span(took)
 		b.put(line, b.opts.width(), true)
 	})
 }
@@ -160,7 +165,10 @@ func (b *Bar) head() string {
 	if !b.opts.Bytes {
 		s += " " + b.opts.Unit
 	}
-	if total > 0 {
+	switch {
+	case b.opts.Share:
+		s = fmt.Sprintf("%d%%", percent(done, max(total, 1)))
+	case total > 0:
 		s += fmt.Sprintf(" (%d%%)", percent(done, total))
 	}
 	if label := *b.label.Load(); label != "" {
@@ -173,13 +181,16 @@ func (b *Bar) head() string {
 func (b *Bar) picture(width int) string {
 	done, total, rate := b.done.Load(), b.total.Load(), b.speed.rate()
 	tail := ", " + amount(int64(rate), b.opts) + "/s"
+	if b.opts.Share {
+		tail = ""
+	}
 	switch {
 	case total <= 0:
 	case done >= total:
 		tail += ", finishing"
 	case rate > 0:
 		tail += ", " + span(time.Duration(min(float64(total-done)/rate, maxETA.Seconds())*float64(time.Second))) + " left"
-	default:
+	case !b.opts.Share:
 		tail += ", stalled"
 	}
 	head := b.head()

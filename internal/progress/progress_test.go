@@ -45,6 +45,26 @@ check: 95 of 100 files (95%), 5/s, took 19s
 	})
 }
 
+// TestShare: where only the share is known, no amounts and rates are shown.
+func TestShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := Start(Options{Label: "diff", Total: 1000, Share: true, Out: &out})
+		time.Sleep(5500 * time.Millisecond)
+		b.SetLabel("diff, sorting")
+		work(b, 50, 10)
+		b.Close()
+		want := `diff: 0%
+diff, sorting: 20%, 40s left
+diff, sorting: 45%, 12s left
+diff, sorting: 50%, took 15s
+`
+		if got := out.String(); got != want {
+			t.Fatalf("got\n%swant\n%s", got, want)
+		}
+	})
+}
+
 func TestTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

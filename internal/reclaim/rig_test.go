@@ -44,7 +44,14 @@ type rig struct {
 	purged  []int
 	expired [2]int
 	swept   []reclaim.Sweep
+	seen    []looked
 	failed  map[string]int
+}
+
+// looked is what a command of Reclaim said.
+type looked struct {
+	rows, freed int
+	done        bool
 }
 
 // log is a log of one without a disk.
@@ -129,7 +136,10 @@ func newRig(t *testing.T, o reclaim.Options) *rig {
 		Freed:   func(n int, b int64) { locked(func() { r.freed += n; r.bytes += b }) },
 		Expired: func(c, k int) { locked(func() { r.expired[0] += c; r.expired[1] += k }) },
 		Swept:   func(s reclaim.Sweep) { locked(func() { r.swept = append(r.swept, s) }) },
-		Failed:  func(task string, _ error) { locked(func() { r.failed[task]++ }) },
+		Reclaimed: func(rows, freed int, done bool) {
+			locked(func() { r.seen = append(r.seen, looked{rows, freed, done}) })
+		},
+		Failed: func(task string, _ error) { locked(func() { r.failed[task]++ }) },
 	}
 	r.Service = reclaim.New(o)
 	_, err = r.om.CreateVolume(ctx, &o3v1.CreateVolumeRequest{Volume: "s3v", Owner: "root"})

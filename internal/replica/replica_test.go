@@ -168,6 +168,31 @@ type write struct {
 	kv.Batch
 }
 
+// TestOlderStore: a store of an older format is raised, with all that is in it.
+func TestOlderStore(t *testing.T) {
+	store := new(memkv.Store)
+	r, err := replica.Open(store)
+	must(t, err)
+	_, err = r.Apply(entries(1, 2))
+	must(t, err)
+	b := store.NewBatch()
+	must(t, schema.Meta.Put(write{Batch: b}, schema.FormatKey, &schemapb.Position{Index: 1}))
+	must(t, b.Commit(false))
+	must(t, b.Close())
+	again, err := replica.Open(store)
+	must(t, err)
+	if got, want := again.Position(), r.Position(); got.Index != 2 || got.Digest != want.Digest || got.Op != want.Op {
+		t.Errorf("it stands at %+v, stood at %+v", got, want)
+	}
+	row, ok, err := schema.Meta.Get(store, schema.FormatKey)
+	if err != nil || !ok || row.Index != schema.Format {
+		t.Errorf("format %v, %v", row, err)
+	}
+	if _, err := again.Apply(entries(3, 4)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNewerStore(t *testing.T) {
 	store := new(memkv.Store)
 	r, err := replica.Open(store)

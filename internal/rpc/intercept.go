@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -15,6 +16,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/api/o3/v1/o3v1connect"
 	"o3/internal/errs"
+	"o3/internal/ns"
 	"o3/internal/rpc/rpcerr"
 )
 
@@ -30,6 +32,9 @@ func (s *Server) intercept(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		if m, ok := req.Any().(proto.Message); ok {
 			call.Subject = subject(m)
+			if call.Write {
+				call.describe(m, s.methods[call.Procedure].details)
+			}
 		}
 		defer func() {
 			if v := recover(); v != nil {
@@ -43,6 +48,8 @@ func (s *Server) intercept(next connect.UnaryFunc) connect.UnaryFunc {
 			if err != nil {
 				call.Err = rpcerr.Of(err)
 				resp, err = nil, rpcerr.Encode(err)
+			} else if call.Write {
+				call.outcome(resp)
 			}
 		}()
 		return next(ctx, req)
@@ -70,9 +77,19 @@ func subject(m proto.Message) string {
 			b.WriteString("/" + part)
 		}
 	}
+	if spec := diffSpec(m); spec != nil {
+		add(spec.Volume)
+		add(spec.Bucket)
+	}
 	add(text("volume"))
 	add(text("bucket"))
-	add(text("key") + text("path") + text("from"))
+	if name, ok := snapshotName(m); ok {
+		if name != "" {
+			add(ns.SnapshotPrefix + "/" + name)
+		}
+	} else {
+		add(text("key") + text("path") + text("from"))
+	}
 	if d, ok := m.(*o3v1.DeleteKeysRequest); ok && len(d.Keys) > 0 {
 		add(d.Keys[0].GetKey())
 		if len(d.Keys) > 1 {
@@ -85,17 +102,27 @@ func subject(m proto.Message) string {
 }
 
 // method is what the server knows of an RPC.
-type method struct{ write bool }
+type method struct {
+	write   bool
+	details []protoreflect.FieldDescriptor // of the request, for Call.Details
+}
 
-// methodsOf returns the RPCs of the service. A request with a stamp is a
-// write; StartScrub is an admin act without one.
+// unstamped are the writes and admin acts whose requests have no stamp: to
+// repeat them does no harm.
+var unstamped = [...]string{
+	o3v1connect.OMStartScrubProcedure, o3v1connect.OMRestoreSnapshotProcedure,
+	o3v1connect.OMSubmitDiffProcedure, o3v1connect.OMCancelDiffProcedure, o3v1connect.OMForgetDiffProcedure,
+}
+
+// methodsOf returns the RPCs of the service. A request with a stamp is a write.
 func methodsOf() map[string]method {
 	out := map[string]method{}
 	all := o3v1.File_api_o3_v1_om_proto.Services().ByName("OM").Methods()
 	for i := range all.Len() {
 		m := all.Get(i)
 		out[string(m.Name())] = method{
-			write: m.Input().Fields().ByName("stamp") != nil || "/"+o3v1connect.OMName+"/"+string(m.Name()) == o3v1connect.OMStartScrubProcedure,
+			write:   m.Input().Fields().ByName("stamp") != nil || slices.Contains(unstamped[:], "/"+o3v1connect.OMName+"/"+string(m.Name())),
+			details: detailsOf(m.Input()),
 		}
 	}
 	return out

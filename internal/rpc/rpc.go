@@ -109,12 +109,15 @@ type Call struct {
 	Procedure string // "CreateBucket"; as sent and shortened where there is no such
 	Remote    string // address of the peer
 	Principal access.Principal
-	AccessKey string        // named by the request, believed only if Principal is not anonymous
-	Write     bool          // changes the namespace or is an admin act
-	Subject   string        // what it is about: "/volume/bucket/key", a user, an access key
-	Duration  time.Duration // from the arrival of the header to the end of the answer
-	Bytes     int64         // received
-	Err       error         // nil, or with an errs kind; with its causes
+	AccessKey string            // named by the request, believed only if Principal is not anonymous
+	Write     bool              // changes the namespace or is an admin act
+	Subject   string            // what it is about: "/volume/bucket/key", a user, an access key
+	Details   map[string]string // of a write: what it changes, "quotaBytes": "1000"; nothing secret
+	Keys      []string          // of DeleteKeys: those that are gone; all that were asked for if it failed
+	Refused   []string          // of DeleteKeys: those that are not, each with the kind of its error
+	Duration  time.Duration     // from the arrival of the header to the end of the answer
+	Bytes     int64             // received
+	Err       error             // nil, or with an errs kind; with its causes
 }
 
 // Server serves RPC. Make it with New.

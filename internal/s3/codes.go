@@ -11,9 +11,9 @@ type code struct {
 // statusClientGone is logged, never received: the client left first.
 const statusClientGone = 499
 
-// codes is the table of errors: those of S3, and five of our own for what S3
+// codes is the table of errors: those of S3, and seven of our own for what S3
 // does not know (ParentIsObject, ObjectIsDirectory, StorageFull, NoSuchVolume,
-// RequestCanceled).
+// NoSuchSnapshot, QuotaExceeded, RequestCanceled).
 var codes = map[string]code{
 	"AccessDenied":                       {http.StatusForbidden, "Access Denied"},
 	"AuthorizationHeaderMalformed":       {http.StatusBadRequest, "The authorization header that you provided is not valid."},

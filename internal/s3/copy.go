@@ -50,6 +50,7 @@ func (g *Gateway) sourceOf(r *request) (address, error) {
 		}
 	}
 	source := address{r.volume, bucket, key}
+	r.details = map[string]string{"source": "/" + source.volume + "/" + bucket + "/" + key}
 	return source, g.checkOwner(r, "X-Amz-Source-Expected-Bucket-Owner", source.volume, source.bucket)
 }
 
@@ -58,7 +59,7 @@ func (g *Gateway) sourceOf(r *request) (address, error) {
 func (g *Gateway) sourceKey(r *request, source address, withData bool) (*o3v1.KeyInfo, error) {
 	got, err := g.ns.GetKey(r.ctx, &o3v1.GetKeyRequest{Volume: source.volume, Bucket: source.bucket, Key: source.key, WithData: withData})
 	switch {
-	case errs.KindOf(err) == errs.IsDirectory, err == nil && got.Key.Implicit:
+	case errs.KindOf(err) == errs.IsDirectory, err == nil && got.Key.Implicit, errs.KindOf(err) == errs.Invalid && belowSnapshots(source.key):
 		return nil, sourceMissing(source)
 	case err != nil:
 		return nil, sourceError(err, source)

@@ -92,6 +92,9 @@ func (g *Gateway) deleteObjects(r *request) (reply, error) {
 	req := &o3v1.DeleteKeysRequest{Volume: r.volume, Bucket: r.bucket, Keys: make([]*o3v1.DeleteKey, 0, len(in.Objects))}
 	asked := make([]xmlapi.DeleteKey, 0, len(in.Objects))
 	for _, k := range in.Objects {
+		r.keys = append(r.keys, k.Key)
+	}
+	for _, k := range in.Objects {
 		cond, err := checkDelete(k)
 		if err != nil {
 			out.Errors = append(out.Errors, failedDelete(k, err))
@@ -108,13 +111,22 @@ func (g *Gateway) deleteObjects(r *request) (reply, error) {
 		if len(got.Results) != len(asked) {
 			return reply{}, errs.New(errs.Internal, r.bucket, "a result for each key expected")
 		}
+		r.keys = r.keys[:0]
 		for i, k := range asked {
 			if err := deleteError(k.Key, got.Results[i]); err != nil {
 				out.Errors = append(out.Errors, failedDelete(k, err))
-			} else if !in.Quiet {
+				continue
+			}
+			r.keys = append(r.keys, k.Key)
+			if !in.Quiet {
 				out.Deleted = append(out.Deleted, xmlapi.Deleted{Key: k.Key, VersionID: k.VersionID})
 			}
 		}
+	} else {
+		r.keys = nil
+	}
+	for _, e := range out.Errors {
+		r.refused = append(r.refused, e.Key+": "+e.Code)
 	}
 	return reply{status: http.StatusOK, document: out}, nil
 }

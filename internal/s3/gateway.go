@@ -89,6 +89,9 @@ type request struct {
 	values    [16]string  // backs the values of header
 	used      int
 	described bool // the headers of a key are set
+
+	details       map[string]string // for the report, as are
+	keys, refused []string
 }
 
 // set sets a header of the answer. name is in canonical form.
@@ -339,6 +342,7 @@ func (g *Gateway) report(r *request, done Request) {
 		done.Action, done.Changes = r.target.action, r.Method != http.MethodGet && r.Method != http.MethodHead
 	}
 	done.Volume, done.Bucket, done.Key = r.volume, r.bucket, r.key
+	done.Details, done.Keys, done.Refused = r.details, r.keys, r.refused
 	done.Principal, done.RemoteAddr, done.UserAgent = r.principal, r.RemoteAddr, r.UserAgent()
 	done.BytesIn, done.BytesOut = r.in.read, r.out.written
 	g.opts.Listener.RequestDone(done)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 	"unicode/utf8"
+
+	"o3/internal/ns"
 )
 
 // checkBucketName applies S3's rules for the names of buckets.
@@ -59,4 +61,10 @@ func checkKey(key string) error {
 		return refusal("InvalidURI", "Couldn't parse the specified URI: the key is not valid UTF-8.")
 	}
 	return nil
+}
+
+// belowSnapshots reports whether a key is .snapshot or below it: it names what
+// a snapshot has, or nothing.
+func belowSnapshots(key string) bool {
+	return key == ns.SnapshotPrefix || strings.HasPrefix(key, ns.SnapshotPrefix+"/")
 }

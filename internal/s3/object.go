@@ -98,11 +98,14 @@ func (g *Gateway) abandon(r *request, session uint64) {
 }
 
 // lookup returns a key as S3 sees it: a directory is there when it was made,
-// not because something is below it, and its name ends in "/".
+// not because something is below it, and its name ends in "/". What cannot be a
+// name below .snapshot/ is not there, so that clients may ask what is.
 func (g *Gateway) lookup(r *request, withData bool) (*o3v1.KeyInfo, error) {
 	got, err := g.ns.GetKey(r.ctx, &o3v1.GetKeyRequest{Volume: r.volume, Bucket: r.bucket, Key: r.key, WithData: withData})
 	switch {
 	case errs.KindOf(err) == errs.IsDirectory:
+		return nil, errs.Wrap(errs.NoSuchKey, r.key, err)
+	case errs.KindOf(err) == errs.Invalid && belowSnapshots(r.key):
 		return nil, errs.Wrap(errs.NoSuchKey, r.key, err)
 	case err != nil:
 		return nil, err

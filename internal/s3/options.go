@@ -117,6 +117,9 @@ type Request struct {
 	Volume     string
 	Bucket     string
 	Key        string
+	Details    map[string]string // of a change: what else it touches, "source": "/volume/bucket/key"
+	Keys       []string          // of DeleteObjects: those that are gone; all that were asked for if it failed
+	Refused    []string          // of DeleteObjects: those that are not, each with its error code
 	Method     string
 	Status     int    // of the answer; 499 when the client left before it
 	Code       string // S3's error code, "" for success

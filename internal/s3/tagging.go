@@ -36,6 +36,7 @@ func (g *Gateway) deleteBucketTagging(r *request) (reply, error) {
 }
 
 func (g *Gateway) tagBucket(r *request, tags []*o3v1.Pair) error {
+	r.noteTags(tags)
 	_, err := g.ns.UpdateBucket(r.ctx, &o3v1.UpdateBucketRequest{Volume: r.volume, Bucket: r.bucket, SetTags: true, Tags: tags})
 	return err
 }
@@ -64,11 +65,26 @@ func (g *Gateway) deleteObjectTagging(r *request) (reply, error) {
 }
 
 func (g *Gateway) tagKey(r *request, tags []*o3v1.Pair) error {
+	r.noteTags(tags)
 	_, err := g.ns.UpdateKey(r.ctx, &o3v1.UpdateKeyRequest{Volume: r.volume, Bucket: r.bucket, Key: r.key, SetTags: true, Tags: tags})
 	if errs.KindOf(err) == errs.IsDirectory {
 		err = errs.Wrap(errs.NoSuchKey, r.key, err)
 	}
 	return err
+}
+
+// noteTags puts the new tags into the report of the request.
+func (r *request) noteTags(tags []*o3v1.Pair) {
+	text := "none"
+	for i, tag := range tags {
+		if i == 0 {
+			text = ""
+		} else {
+			text += " "
+		}
+		text += tag.Name + "=" + tag.Value
+	}
+	r.details = map[string]string{"tags": text}
 }
 
 func (g *Gateway) taggingBody(r *request, max int) ([]*o3v1.Pair, error) {

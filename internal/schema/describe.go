@@ -44,7 +44,17 @@ func Tables() []Description {
 		describe(OpenKeys, nil),
 		describe(Deleted, nil),
 		describe(DeletedDirs, nil),
+		describe(Reclaims, nil),
+		describe(History, nil),
+		describe(Journal, nil),
+		describe(SnapshotNames, nil),
+		describe(Snapshots, nil),
+		describe(Cells, nil),
+		describe(CellEnds, nil),
+		describe(DirHistory, nil),
+		describe(DiffJobs, nil),
 		describe(Clients, hideAnswers),
+		describe(Counters, nil),
 	}
 }
 

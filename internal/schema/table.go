@@ -13,8 +13,11 @@ import (
 	"o3/internal/kv"
 )
 
-// Format is the newest format of the store this program writes and reads.
-const Format = 1
+// Format is the newest format of the store this program writes and reads. Format
+// 2 has snapshots: the tables since 2, and the counters of them in Bucket. All
+// that format 1 has is as it was, so a store of format 1 is one of format 2
+// without a snapshot.
+const Format = 2
 
 // recordVersion is the first byte of every value: the format of its record.
 const recordVersion = 1

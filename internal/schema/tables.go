@@ -25,10 +25,18 @@ const (
 	spaceOpenKeys    = 0x2a
 	spaceDeleted     = 0x30
 	spaceDeletedDirs = 0x31
-	// 0x32 reclaims, 0x38 history, 0x39 journal, 0x3a snapshots, 0x3b
-	// snapshots by op, 0x3c exclusive cells, 0x50 lifecycle, 0x51 lifecycle
-	// state, 0x24 versions.
-	spaceClients = 0x60
+	spaceReclaims    = 0x32
+	spaceHistory     = 0x38
+	spaceJournal     = 0x39
+	spaceSnapNames   = 0x3a
+	spaceSnapshots   = 0x3b
+	spaceCells       = 0x3c
+	spaceCellEnds    = 0x3d
+	spaceDirHistory  = 0x3e
+	spaceDiffJobs    = 0x48
+	// 0x24 versions, 0x50 lifecycle, 0x51 lifecycle state.
+	spaceClients  = 0x60
+	spaceCounters = 0x61
 
 	// NodeLocal is the first table byte of rows that belong to one node.
 	NodeLocal = 0xe0

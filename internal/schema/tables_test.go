@@ -123,6 +123,16 @@ func TestKeys(t *testing.T) {
 	roundTrip(t, Deleted, true, OpKey{1, 0}, OpKey{1, 1}, OpKey{2, 0})
 	roundTrip(t, DeletedDirs, true, OpKey{1, 0}, OpKey{256, 0})
 	roundTrip(t, Clients, true, 0, 1, big)
+	roundTrip(t, Snapshots, true, SnapshotKey{1, 2}, SnapshotKey{1, 3}, SnapshotKey{2, 1})
+	roundTrip(t, Reclaims, true, SnapshotKey{1, 2}, SnapshotKey{1, 3}, SnapshotKey{2, 1})
+	roundTrip(t, SnapshotNames, false, SnapshotNameKey{1, "a"}, SnapshotNameKey{1, "b-1"}, SnapshotNameKey{1, "b"}, SnapshotNameKey{1, "b0"}, SnapshotNameKey{2, "a"}) // as the paths into them
+	roundTrip(t, History, true, HistoryKey{EntryKey{1, 1, "a"}, 5}, HistoryKey{EntryKey{1, 1, "a"}, 6}, HistoryKey{EntryKey{1, 1, "a\x00"}, 1}, HistoryKey{EntryKey{1, 1, "a/"}, 1}, HistoryKey{EntryKey{1, 1, "b"}, 256}, HistoryKey{EntryKey{1, 2, ""}, 0})
+	roundTrip(t, DirHistory, true, DirHistoryKey{DirKey{1, 2}, 5}, DirHistoryKey{DirKey{1, 2}, 6}, DirHistoryKey{DirKey{1, 3}, 1}, DirHistoryKey{DirKey{2, 0}, 0})
+	roundTrip(t, Journal, false, JournalKey{1, 5, 9, "z"}, JournalKey{1, 6, 1, "a"}, JournalKey{1, 6, 1, "a/"}, JournalKey{1, 6, 2, ""}, JournalKey{2, 1, 1, "a"})
+	roundTrip(t, Cells, true, CellKey{1, 2, 9}, CellKey{1, 3, 3}, CellKey{1, 3, 4}, CellKey{2, 1, 1})
+	roundTrip(t, CellEnds, true, CellKey{1, 3, 3}, CellKey{1, 3, 4}, CellKey{1, 2, 9}, CellKey{2, 1, 1}) // by their ends
+	roundTrip(t, DiffJobs, true, DiffJobKey{1, 2, 0, 7}, DiffJobKey{1, 2, 3, 0}, DiffJobKey{1, 2, 3, big}, DiffJobKey{1, 3, 0, 0}, DiffJobKey{2, 0, 0, 0})
+	roundTrip(t, Counters, false, "store")
 }
 
 // TestRanges: each range holds exactly its rows.
@@ -144,11 +154,17 @@ func TestRanges(t *testing.T) {
 		lower, upper  []byte
 		inside, after []byte
 	}{
-		"EntriesOf":  {first(EntriesOf(last)), second(EntriesOf(last)), Entries.Key(EntryKey{last, last, "\xff"}), Dirs.Key(DirKey{0, 0})},
-		"PartsOf":    {first(PartsOf(1, last)), second(PartsOf(1, last)), Parts.Key(PartKey{1, last, 1}), Parts.Key(PartKey{2, 0, 0})},
-		"UploadsOf":  {first(UploadsOf(1)), second(UploadsOf(1)), Uploads.Key(UploadKey{1, "\xff", last}), Uploads.Key(UploadKey{2, "", 0})},
-		"OpenKeysOf": {first(OpenKeysOf(1)), second(OpenKeysOf(1)), OpenKeys.Key(OpenKeyKey{1, "a", 1}), OpenKeys.Key(OpenKeyKey{2, "", 0})},
-		"BucketsOf":  {first(BucketsOf(1, "a")), second(BucketsOf(1, "a")), Buckets.Key(BucketKey{1, "ab"}), Buckets.Key(BucketKey{1, "b"})},
+		"EntriesOf":              {first(EntriesOf(last)), second(EntriesOf(last)), Entries.Key(EntryKey{last, last, "\xff"}), Dirs.Key(DirKey{0, 0})},
+		"PartsOf":                {first(PartsOf(1, last)), second(PartsOf(1, last)), Parts.Key(PartKey{1, last, 1}), Parts.Key(PartKey{2, 0, 0})},
+		"UploadsOf":              {first(UploadsOf(1)), second(UploadsOf(1)), Uploads.Key(UploadKey{1, "\xff", last}), Uploads.Key(UploadKey{2, "", 0})},
+		"OpenKeysOf":             {first(OpenKeysOf(1)), second(OpenKeysOf(1)), OpenKeys.Key(OpenKeyKey{1, "a", 1}), OpenKeys.Key(OpenKeyKey{2, "", 0})},
+		"InBucket":               {first(History.InBucket(last)), second(History.InBucket(last)), History.Key(HistoryKey{EntryKey{last, last, "\xff"}, Live}), Journal.Key(JournalKey{})},
+		"JournalBetween":         {first(JournalBetween(1, 5, 7)), second(JournalBetween(1, 5, 7)), Journal.Key(JournalKey{1, 7, last, "\xff"}), Journal.Key(JournalKey{1, 8, 0, ""})},
+		"JournalBetween's start": {first(JournalBetween(1, 5, 7)), second(JournalBetween(1, 5, 7)), Journal.Key(JournalKey{1, 6, 0, ""}), Journal.Key(JournalKey{1, 5, last, "\xff"})},
+		"CellsFrom":              {first(CellsFrom(1, 5)), second(CellsFrom(1, 5)), Cells.Key(CellKey{1, 5, Live}), Cells.Key(CellKey{1, 6, 6})},
+		"CellsTo":                {first(CellsTo(1, 5)), second(CellsTo(1, 5)), CellEnds.Key(CellKey{1, 1, 5}), CellEnds.Key(CellKey{1, 5, 6})},
+		"SnapshotsNamed":         {first(SnapshotsNamed(1, "ab")), second(SnapshotsNamed(1, "ab")), SnapshotNames.Key(SnapshotNameKey{1, "abc"}), SnapshotNames.Key(SnapshotNameKey{1, "ac"})},
+		"BucketsOf":              {first(BucketsOf(1, "a")), second(BucketsOf(1, "a")), Buckets.Key(BucketKey{1, "ab"}), Buckets.Key(BucketKey{1, "b"})},
 	} {
 		if !in(c.lower, c.upper, c.inside) || in(c.lower, c.upper, c.after) {
 			t.Errorf("%s has wrong bounds", name)
@@ -227,12 +243,20 @@ func FuzzParseKey(f *testing.F) {
 	f.Add(Uploads.Key(UploadKey{1, "a\x00b", 2}))
 	f.Add(Entries.Key(EntryKey{1, 2, "n/"}))
 	f.Add(Refs.Key(block.ID{Container: 1, Local: 2}))
+	f.Add(History.Key(HistoryKey{EntryKey{1, 2, "n\x00"}, 3}))
+	f.Add(SnapshotNames.Key(SnapshotNameKey{1, "daily"}))
 	f.Fuzz(func(t *testing.T, key []byte) {
 		check(t, key, Uploads)
 		check(t, key, Entries)
 		check(t, key, Refs)
 		check(t, key, OpenKeys)
 		check(t, key, Parts)
+		check(t, key, SnapshotNames)
+		check(t, key, History)
+		check(t, key, DirHistory)
+		check(t, key, Journal)
+		check(t, key, CellEnds)
+		check(t, key, DiffJobs)
 	})
 }
 

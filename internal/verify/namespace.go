@@ -238,6 +238,11 @@ func (c *check) names() error {
 	if err != nil {
 		return err
 	}
+	lower, upper = schema.History.All()
+	err = schema.History.Scan(c.r, lower, upper, func(_ schema.HistoryKey, e *schemapb.Entry) (bool, error) { return each(e.Extents) })
+	if err != nil {
+		return err
+	}
 	lower, upper = schema.Parts.All()
 	err = schema.Parts.Scan(c.r, lower, upper, func(_ schema.PartKey, p *schemapb.Part) (bool, error) { return each(p.Extents) })
 	if err != nil {
@@ -308,13 +313,20 @@ func (c *check) totals() error {
 		compare(b.path, "upload bytes", b.row.UploadBytes, b.sum.UploadBytes)
 		compare(b.path, "open keys", b.row.OpenKeys, b.sum.OpenKeys)
 		compare(b.path, "pending directories", b.row.PendingDirectories, b.sum.PendingDirectories)
-		b.volume.bytes += b.sum.UsedBytes + b.sum.UploadBytes
-		b.volume.names += b.sum.UsedKeys + b.sum.UsedDirectories
+		compare(b.path, "snapshots", b.row.LiveSnapshots, b.sum.LiveSnapshots)
+		compare(b.path, "newest snapshot", b.row.NewestSnapshot, b.sum.NewestSnapshot)
+		compare(b.path, "deleted snapshots", b.row.Reclaims, b.sum.Reclaims)
+		compare(b.path, "snapshot bytes", b.row.SnapshotBytes, b.sum.SnapshotBytes)
+		compare(b.path, "snapshot names", b.row.SnapshotNames, b.sum.SnapshotNames)
+		compare(b.path, "history rows", b.row.HistoryRows, b.sum.HistoryRows)
+		compare(b.path, "journal rows", b.row.JournalRows, b.sum.JournalRows)
+		b.volume.bytes += b.sum.UsedBytes + b.sum.UploadBytes + b.sum.SnapshotBytes
+		b.volume.names += b.sum.UsedKeys + b.sum.UsedDirectories + b.sum.SnapshotNames
 	}
 	for _, v := range c.volumes {
 		compare("volume "+v.name, "used bytes", v.row.UsedBytes, v.bytes)
 		compare("volume "+v.name, "used names", v.row.UsedNames, v.names)
 		compare("volume "+v.name, "buckets", v.row.Buckets, v.buckets)
 	}
-	return nil
+	return c.counters(compare)
 }

@@ -1,7 +1,7 @@
 // Package verify checks a store of the namespace from end to end, offline or on
-// a snapshot: rows, digest, usage counters, block references and, where the
-// block store is at hand, that every block a row names is there. It changes
-// nothing and owns no goroutines.
+// a snapshot: rows, digest, usage counters, what snapshots see and hold, block
+// references and, where the block store is at hand, that every block a row names
+// is there. It changes nothing and owns no goroutines.
 package verify
 
 import (
@@ -20,7 +20,7 @@ import (
 
 // Problem is something that is not as it must be.
 type Problem struct {
-	Check   string `json:"check"`   // digest, row, usage, refs, tree, blocks
+	Check   string `json:"check"`   // digest, row, usage, refs, tree, snapshots, history, cells, blocks
 	Subject string `json:"subject"` // the row, bucket or block
 	Detail  string `json:"detail"`  // what it is and what it must be
 }
@@ -41,7 +41,7 @@ type Options struct {
 }
 
 // Store checks what r holds. It needs memory of a few bits per block and
-// directory. Rows that do not decode are the only problems told when there are
+// directory, and a few bytes per snapshot. Rows that do not decode are the only problems told when there are
 // any. An error means the check could not be finished.
 func Store(ctx context.Context, r kv.Reader, o Options) (Report, error) {
 	c := &check{
@@ -51,7 +51,8 @@ func Store(ctx context.Context, r kv.Reader, o Options) (Report, error) {
 		smalls: roaring64.New(), uploads: roaring64.New(), more: map[block.ID]uint64{},
 	}
 	for _, step := range []func() error{
-		c.position, c.rows, c.namespace, c.tree, c.references, c.stored, c.totals,
+		c.position, c.rows, c.namespace, c.tree, c.snapshots, c.history, c.journal, c.cells, c.diffJobs,
+		c.references, c.stored, c.totals,
 	} {
 		if err := step(); err != nil {
 			return c.report, err
@@ -74,6 +75,9 @@ type bucket struct {
 	volume *volume
 	row    *schemapb.Bucket
 	sum    schemapb.Bucket // its counters, counted anew
+
+	live     []ns.Op // its live snapshots, in order
+	reclaims []reclaim
 }
 
 type check struct {
@@ -87,6 +91,7 @@ type check struct {
 
 	volumes map[ns.ObjectID]*volume
 	buckets map[ns.ObjectID]*bucket
+	total   schemapb.Counters            // the store-wide tally, counted anew
 	dirs    *roaring64.Bitmap            // directories that have a row of dirs, or are being purged
 	seen    map[uint64]*roaring64.Bitmap // blocks named at least once, by container
 	more    map[block.ID]uint64          // names beyond the first

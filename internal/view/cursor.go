@@ -1,6 +1,7 @@
 package view
 
 import (
+	"errors"
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
@@ -17,10 +18,12 @@ type cursor struct {
 	tree   bool
 	full   bool // decode rows whole, not only what a listing shows
 	it     kv.Iterator
+	past   *merge  // of a snapshot; nil: live
 	levels []level // of the tree, from the root; one for a flat bucket
 	key    schema.EntryKey
-	row    *schemapb.Entry
-	steps  int // rows looked at
+	row    *schemapb.Entry // nil: a snapshot has nothing under key
+	owner  string          // of the row before
+	steps  int             // rows looked at
 	valid  bool
 	err    error
 }
@@ -32,16 +35,32 @@ type level struct {
 	name   string // of the child that was descended into
 }
 
-func newCursor(r kv.Reader, b Bucket) (*cursor, error) {
+func newCursor(v View, b Bucket) (*cursor, error) {
 	lower, upper := schema.EntriesOf(b.ID())
-	it, err := r.Iter(lower, upper)
+	it, err := v.r.Iter(lower, upper)
 	if err != nil {
 		return nil, err
 	}
-	return &cursor{bucket: b.ID(), tree: b.Layout() == ns.FileSystem, it: it}, nil
+	c := &cursor{bucket: b.ID(), tree: b.Layout() == ns.FileSystem, it: it}
+	if v.at == schema.Live {
+		return c, nil
+	}
+	lower, upper = schema.History.InBucket(b.ID())
+	history, err := v.r.Iter(lower, upper)
+	if err != nil {
+		return nil, errors.Join(err, it.Close())
+	}
+	c.past = &merge{live: it, history: history, at: v.at}
+	return c, nil
 }
 
-func (c *cursor) close() error { return c.it.Close() }
+func (c *cursor) close() error {
+	err := c.it.Close()
+	if c.past != nil {
+		err = errors.Join(err, c.past.history.Close())
+	}
+	return err
+}
 
 // path returns the path of the entry under the cursor.
 func (c *cursor) path() string { return c.levels[len(c.levels)-1].path + c.key.Name }
@@ -64,6 +83,9 @@ func (c *cursor) seek(path string) bool {
 		if c.key.Name != head {
 			return true // a later name: all of its paths are after path
 		}
+		if c.row == nil { // the snapshot has no such directory
+			return c.next()
+		}
 		c.descend()
 		path = path[i+1:]
 	}
@@ -71,9 +93,12 @@ func (c *cursor) seek(path string) bool {
 
 // next moves to the following entry: into a directory first.
 func (c *cursor) next() bool {
-	if c.tree && c.row.Kind == o3v1.EntryKind_ENTRY_KIND_DIRECTORY {
+	if c.tree && c.row != nil && c.row.Kind == o3v1.EntryKind_ENTRY_KIND_DIRECTORY {
 		c.descend()
 		return c.seekChild("") || c.climb()
+	}
+	if c.past != nil {
+		return c.loadPast(c.past.next()) || c.climb()
 	}
 	return c.load(c.it.Next()) || c.climb()
 }
@@ -97,7 +122,11 @@ func (c *cursor) climb() bool {
 
 // seekChild moves to the first child of the current directory from name on.
 func (c *cursor) seekChild(name string) bool {
-	lower, _ := schema.Children(c.bucket, c.levels[len(c.levels)-1].parent, name)
+	parent := c.levels[len(c.levels)-1].parent
+	if c.past != nil {
+		return c.loadPast(c.past.seek(schema.EntryKey{Bucket: c.bucket, Parent: parent, Name: name}))
+	}
+	lower, _ := schema.Children(c.bucket, parent, name)
 	return c.load(c.it.SeekGE(lower))
 }
 
@@ -123,13 +152,38 @@ func (c *cursor) load(ok bool) bool {
 		c.err = err
 		return false
 	}
-	owner := c.row.GetOwner()
-	c.row = new(schemapb.Entry)
+	c.row, c.err = c.decode(c.it.Key(), value)
+	c.valid = c.err == nil
+	return c.valid
+}
+
+// decode decodes a row as far as the cursor's user needs it.
+func (c *cursor) decode(key, value []byte) (*schemapb.Entry, error) {
+	row := new(schemapb.Entry)
 	if c.full {
-		c.err = schema.Entries.DecodeInto(c.it.Key(), value, c.row)
-	} else {
-		c.err = schema.DecodeListed(c.it.Key(), value, c.row, owner)
+		return row, schema.Entries.DecodeInto(key, value, row)
 	}
+	err := schema.DecodeListed(key, value, row, c.owner)
+	c.owner = row.Owner
+	return row, err
+}
+
+// loadPast takes the slot under the merge, if it is of the current directory.
+// Whether the snapshot has a row there is told by row.
+func (c *cursor) loadPast(ok bool) bool {
+	c.valid = false
+	if c.err != nil {
+		return false
+	}
+	if !ok {
+		c.err = c.past.err
+		return false
+	}
+	c.steps++
+	if c.key = c.past.key; c.key.Parent != c.levels[len(c.levels)-1].parent {
+		return false
+	}
+	c.row, c.err = c.past.row(c.decode)
 	c.valid = c.err == nil
 	return c.valid
 }

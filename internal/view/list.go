@@ -6,6 +6,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
 	"o3/internal/keys"
+	"o3/internal/ns"
 )
 
 // ListOptions says what a page of a listing holds.
@@ -26,35 +27,60 @@ type Page struct {
 	Prefixes  []string
 	Truncated bool
 	NextToken string // where the next page starts, when truncated
-	Marker    string // the last name or common prefix of the page
+	Marker    string // the last name or common prefix that was listed or passed over: StartAfter of the next page
 }
 
 // List returns a page of the keys of b. The work is bounded by Limit and
 // MaxRows, whatever lies below the common prefixes; a page may be empty and yet
 // truncated.
+//
+// A prefix that starts with .snapshot/ lists snapshots.
 func (v View) List(b Bucket, o ListOptions) (Page, error) {
+	if strings.HasPrefix(o.Prefix, ns.SnapshotPrefix+"/") {
+		return v.listSnapshots(b, o)
+	}
+	return v.list(b, o, "")
+}
+
+// list is List of the view's own keys, whose names get mount put before them.
+func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 	var page Page
 	start, err := o.start()
 	if err != nil {
 		return page, err
 	}
-	c, err := newCursor(v.r, b)
+	if !strings.HasPrefix(start, mount) {
+		if start > mount {
+			return page, nil
+		}
+		start = mount
+	}
+	c, err := newCursor(v, b)
 	if err != nil {
 		return page, err
 	}
 	defer c.close()
 	c.full = o.Full
-	ok := c.seek(start)
+	ok := c.seek(start[len(mount):])
 	c.steps = 0 // finding the start counts for nothing, so that every page gets on
 	for ok {
-		path := c.path()
+		path := mount + c.path()
 		if !strings.HasPrefix(path, o.Prefix) {
 			break
 		}
 		full := len(page.Entries)+len(page.Prefixes) >= o.Limit
-		if full || o.MaxRows > 0 && c.steps >= o.MaxRows {
+		if full || o.MaxRows > 0 && c.steps >= o.MaxRows && page.Marker != "" {
 			page.Truncated, page.NextToken = true, encodeToken(path)
 			break
+		}
+		if c.row == nil { // the snapshot does not have it
+			// As a marker, a common prefix would leave out what starts with it. Of a
+			// directory that is not there, nothing does.
+			if o.common(path) != path || c.tree && strings.HasSuffix(path, "/") {
+				page.Marker = path
+			}
+			ok = c.next()
+			continue
 		}
 		if common := o.common(path); common != "" {
 			if common != o.StartAfter {
@@ -62,16 +88,17 @@ func (v View) List(b Bucket, o ListOptions) (Page, error) {
 				page.Marker = common
 			}
 			end := keys.PrefixEnd([]byte(common))
-			if end == nil {
+			rest, mounted := strings.CutPrefix(string(end), mount)
+			if end == nil || !mounted {
 				break
 			}
-			ok = c.seek(string(end))
+			ok = c.seek(rest)
 			continue
 		}
 		if !c.row.Implicit || o.Directories {
 			page.Entries = append(page.Entries, Entry{Path: path, Parent: c.key.Parent, Row: c.row})
-			page.Marker = path
 		}
+		page.Marker = path
 		ok = c.next()
 	}
 	return page, c.err
@@ -86,6 +113,11 @@ func (o ListOptions) start() (string, error) {
 	}
 	if o.StartAfter != "" && o.StartAfter >= start {
 		start = o.StartAfter + "\x00"
+		if strings.HasPrefix(o.StartAfter, o.Prefix) && o.common(o.StartAfter) == o.StartAfter {
+			if end := keys.PrefixEnd([]byte(o.StartAfter)); end != nil && o.Delimiter != "" {
+				start = string(end)
+			}
+		}
 	}
 	return start, nil
 }

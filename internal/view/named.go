@@ -33,6 +33,13 @@ func Named(r kv.Reader, f func([]*o3v1.Extent) error) error {
 	if err != nil {
 		return err
 	}
+	lower, upper = schema.History.All()
+	err = schema.History.Scan(r, lower, upper, func(_ schema.HistoryKey, e *schemapb.Entry) (bool, error) {
+		return each(e.Extents)
+	})
+	if err != nil {
+		return err
+	}
 	lower, upper = schema.Parts.All()
 	err = schema.Parts.Scan(r, lower, upper, func(_ schema.PartKey, p *schemapb.Part) (bool, error) {
 		return each(p.Extents)

@@ -15,11 +15,20 @@ import (
 	"o3/internal/schema/schemapb"
 )
 
-// View is a consistent read of the namespace.
-type View struct{ r kv.Reader }
+// View is a consistent read of the namespace: of what is live, or, where the
+// keys and directories of a bucket are concerned, of a snapshot.
+type View struct {
+	r  kv.Reader
+	at ns.Op
+}
 
-// New returns a view of what r holds.
-func New(r kv.Reader) View { return View{r} }
+// New returns a live view of what r holds.
+func New(r kv.Reader) View { return View{r, schema.Live} }
+
+// At returns the view of a bucket's keys and directories at a live snapshot's
+// op. It holds nothing for another bucket, and for an op that is not a live
+// snapshot's what it shows is undefined.
+func (v View) At(op ns.Op) View { return View{v.r, op} }
 
 // Bucket is a bucket and its volume.
 type Bucket struct {
@@ -77,7 +86,7 @@ func (v View) Key(b Bucket, path string) (Entry, error) {
 		parents, name, dir := ns.SplitPath(path)
 		for _, component := range parents {
 			key.Name = component + "/"
-			row, ok, err := schema.Entries.Get(v.r, key)
+			row, ok, err := schema.EntryAt(v.r, key, v.at)
 			if err != nil {
 				return Entry{}, err
 			}
@@ -90,7 +99,7 @@ func (v View) Key(b Bucket, path string) (Entry, error) {
 			key.Name += "/"
 		}
 	}
-	row, ok, err := schema.Entries.Get(v.r, key)
+	row, ok, err := schema.EntryAt(v.r, key, v.at)
 	if err == nil && !ok {
 		err = errs.New(errs.NoSuchKey, path, "")
 	}
@@ -103,7 +112,7 @@ func (v View) Key(b Bucket, path string) (Entry, error) {
 func (v View) Path(bucket, dir ns.ObjectID) (string, error) {
 	path := ""
 	for dir != bucket {
-		row, ok, err := schema.Dirs.Get(v.r, schema.DirKey{Bucket: bucket, Dir: dir})
+		row, ok, err := schema.DirAt(v.r, schema.DirKey{Bucket: bucket, Dir: dir}, v.at)
 		if err != nil {
 			return "", err
 		}

@@ -219,6 +219,9 @@ func TestListInPages(t *testing.T) {
 			if o.Token = page.NextToken; !page.Truncated {
 				break
 			}
+			if rng.IntN(2) == 0 {
+				o.Token, o.StartAfter = "", page.Marker
+			}
 		}
 		if strings.Join(got, " ") != want {
 			t.Fatalf("got %q, want %q", got, want)

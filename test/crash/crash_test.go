@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -25,13 +26,15 @@ type worker struct {
 	keys   map[string][]byte   // acknowledged content, by bucket/key
 	doubt  map[string][][]byte // what an unanswered operation may have made of a key; nil: gone
 	opened bool
+	snaps  kept
 }
 
 var buckets = []struct{ name, layout string }{{"flat", "OBJECT_STORE"}, {"tree", "FILE_SYSTEM_OPTIMIZED"}}
 
 // TestPowerCut is law 8 (and law 1 for one node): whatever instant the power is
-// cut at, every acknowledged write is there and reads back right, nothing
-// deleted is back, and all counters, references and the digest hold.
+// cut at, every acknowledged write is there and reads back right, also at every
+// snapshot; nothing deleted is back, and all counters, references and the digest
+// hold.
 func TestPowerCut(t *testing.T) {
 	seed, rounds := rand.Uint64(), 25
 	if s := os.Getenv("O3_SEED"); s != "" {
@@ -46,7 +49,7 @@ func TestPowerCut(t *testing.T) {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
 	t.Logf("operations: %v", counts)
-	for _, op := range []string{"put", "delete", "copy", "rename", "multipart", "purge", "flush", "rewrite"} {
+	for _, op := range []string{"put", "delete", "copy", "rename", "multipart", "purge", "flush", "rewrite", "snapshot", "unsnapshot", "restore", "reclaim"} {
 		if counts[op] < rounds/4 {
 			t.Errorf("only %d of %q were done: the test has lost its reach", counts[op], op)
 		}
@@ -64,6 +67,10 @@ func TestPowerCutFindsLies(t *testing.T) {
 		}
 	}
 }
+
+// sweepEvery is how many power cuts leave blocks that nobody names, until they
+// are swept.
+const sweepEvery = 5
 
 // cuts runs a node through rounds of work and power cuts.
 func cuts(seed uint64, rounds int, lie string) (counts map[string]int, err error) {
@@ -83,7 +90,7 @@ func cuts(seed uint64, rounds int, lie string) (counts map[string]int, err error
 	}
 	workers := make([]*worker, 4)
 	for i := range workers {
-		workers[i] = &worker{id: i, rng: rand.New(rand.NewPCG(seed, uint64(i+2))), keys: map[string][]byte{}, doubt: map[string][][]byte{}}
+		workers[i] = &worker{id: i, rng: rand.New(rand.NewPCG(seed, uint64(i+2))), keys: map[string][]byte{}, doubt: map[string][][]byte{}, snaps: newKept()}
 	}
 	counts = map[string]int{}
 	for round := range rounds {
@@ -99,6 +106,12 @@ func cuts(seed uint64, rounds int, lie string) (counts map[string]int, err error
 		}
 		if err := r.check(); err != nil {
 			return counts, fmt.Errorf("round %d: %w", round, err)
+		}
+		if round%sweepEvery != 0 {
+			continue
+		}
+		if err := errors.Join(r.sweep(), r.check()); err != nil {
+			return counts, fmt.Errorf("round %d, after a sweep: %w", round, err)
 		}
 	}
 	return counts, nil
@@ -156,7 +169,10 @@ func cut(r *rig, workers []*worker, rng *rand.Rand, counts map[string]int) *vfs.
 }
 
 func (r *rig) maintain(i int) string {
-	switch i % 5 {
+	switch i % 6 {
+	case 4:
+		_ = r.reclaim.Reclaim(ctx)
+		return "reclaim"
 	case 0:
 		_ = r.reclaim.Purge(ctx)
 		return "purge"
@@ -203,7 +219,7 @@ func (w *worker) step(r *rig, off *atomic.Bool) string {
 			delete(w.keys, at)
 		}
 	}
-	switch n := w.rng.IntN(10); {
+	switch n := w.rng.IntN(14); {
 	case n < 4:
 		commit(at, data, true, func() error { return r.put(bucket, key, data) })
 		return "put"
@@ -228,6 +244,12 @@ func (w *worker) step(r *rig, off *atomic.Bool) string {
 		return "multipart"
 	case n < 9:
 		return w.moveDir(r, off)
+	case n < 11:
+		return w.snapshot(r, off, bucket)
+	case n < 12:
+		return w.unsnapshot(r, off, bucket)
+	case n < 13:
+		return w.restore(r, off, bucket)
 	}
 	return w.dropDir(r, off)
 }
@@ -364,7 +386,7 @@ func (w *worker) settle(r *rig) error {
 		}
 	}
 	w.doubt = map[string][][]byte{}
-	return nil
+	return w.settleSnapshots(r)
 }
 
 // lives reports whether any acknowledged key is in dir.

@@ -17,8 +17,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// codeDamaged is the exit code of the command line for damaged bytes.
-const codeDamaged = 9
+// The exit codes of the command line for damaged bytes, and for a server or
+// directory that cannot be had now.
+const (
+	codeDamaged     = 9
+	codeUnavailable = 8
+)
 
 // damaged is a stopped server with objects of all kinds, whose files a test
 // damages.
@@ -139,7 +143,7 @@ func TestDamagedContainer(t *testing.T) {
 	t.Logf("GET: %v", bad["block"])
 	d.must("admin", "block", "scrub")
 	eventually(t, func() error {
-		if out, exit := d.o3("admin", "block", "status"); exit != codeDamaged || !strings.Contains(out, hit) {
+		if out, exit := d.o3("admin", "block", "status"); exit != codeDamaged || !strings.Contains(out, hit) || !strings.Contains(out, "Damaged:     1\n") { // the GET met it too
 			return fmt.Errorf("block status: exit code %d, %s not named:\n%s", exit, hit, out)
 		}
 		return nil

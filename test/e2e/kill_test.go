@@ -23,7 +23,7 @@ var busy = []string{
 	"ozone.om.ratis.log.purge.preservation.log.num=1",
 	"ozone.block.container.size=4MB", "ozone.block.free.grace=0s",
 	"ozone.block.deleting.service.interval=20ms", "ozone.directory.deleting.service.interval=20ms",
-	"ozone.block.rewrite.threshold=0.2", "ozone.block.rewrite.bytes.per.second=1GB",
+	"ozone.block.rewrite.interval=100ms", "ozone.block.rewrite.threshold=0.2", "ozone.block.rewrite.bytes.per.second=1GB",
 	"ozone.block.sweep.interval=100ms", "ozone.block.scrub.interval=200ms", "ozone.block.scrub.bytes.per.second=1GB",
 }
 
@@ -32,7 +32,7 @@ var busy = []string{
 func TestKill(t *testing.T) {
 	rounds := 20
 	if nightly {
-		rounds = 400
+		rounds = 300
 	}
 	seed := newSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -76,7 +76,7 @@ func TestReadme(t *testing.T) {
 	rest := string(said)
 	for _, want := range []string{
 		`make_bucket: photos\n`, `upload: ./hello.txt to s3://photos/2026/hello.txt`, ` 10 2026/hello.txt\n`, `(?m)^hello, o3$`,
-		`/s3v/tree`, `/s3v/tree/z`, ` 10 z/b/hello.txt\n`, `FILE_SYSTEM_OPTIMIZED`, `ann`, `O3[A-Z2-7]{18}`, `(?m)^Status: +good$`,
+		`/s3v/tree`, `/s3v/tree/z`, ` 10 z/b/hello.txt\n`, `(?m)^hello, o3$`, `(?m)^-\t\./z$`, `Restored 1 name, 10 B`, `FILE_SYSTEM_OPTIMIZED`, `ann`, `O3[A-Z2-7]{18}`, `(?m)^Status: +good$`,
 	} {
 		at := regexp.MustCompile(want).FindStringIndex(rest)
 		if at == nil {

@@ -5508,6 +5508,1506 @@ func (*StartScrubResponse) Descriptor() ([]byte, []int) {
 	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{79}
 }
 
+type CreateSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`                          // empty: s and the time in UTC, as s20260102-150405.678
+	MaxTotal      uint64                 `protobuf:"varint,5,opt,name=max_total,json=maxTotal,proto3" json:"max_total,omitempty"` // set by the leader: snapshots of the whole store
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSnapshotRequest) Reset() {
+	*x = CreateSnapshotRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSnapshotRequest) ProtoMessage() {}
+
+func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*CreateSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *CreateSnapshotRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *CreateSnapshotRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *CreateSnapshotRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *CreateSnapshotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateSnapshotRequest) GetMaxTotal() uint64 {
+	if x != nil {
+		return x.MaxTotal
+	}
+	return 0
+}
+
+type CreateSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      *SnapshotInfo          `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSnapshotResponse) Reset() {
+	*x = CreateSnapshotResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSnapshotResponse) ProtoMessage() {}
+
+func (x *CreateSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*CreateSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *CreateSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+type GetSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSnapshotRequest) Reset() {
+	*x = GetSnapshotRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSnapshotRequest) ProtoMessage() {}
+
+func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*GetSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *GetSnapshotRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *GetSnapshotRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *GetSnapshotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      *SnapshotInfo          `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSnapshotResponse) Reset() {
+	*x = GetSnapshotResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSnapshotResponse) ProtoMessage() {}
+
+func (x *GetSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*GetSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *GetSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+type ListSnapshotsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Prefix        string                 `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	StartAfter    string                 `protobuf:"bytes,4,opt,name=start_after,json=startAfter,proto3" json:"start_after,omitempty"` // names strictly after it
+	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`                            // 0: 1,000
+	Deleted       bool                   `protobuf:"varint,6,opt,name=deleted,proto3" json:"deleted,omitempty"`                        // those that are being reclaimed, by age, instead of the live ones
+	AfterOp       uint64                 `protobuf:"varint,7,opt,name=after_op,json=afterOp,proto3" json:"after_op,omitempty"`         // with deleted: those after this op
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSnapshotsRequest) Reset() {
+	*x = ListSnapshotsRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSnapshotsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSnapshotsRequest) ProtoMessage() {}
+
+func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
+func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *ListSnapshotsRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ListSnapshotsRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *ListSnapshotsRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *ListSnapshotsRequest) GetStartAfter() string {
+	if x != nil {
+		return x.StartAfter
+	}
+	return ""
+}
+
+func (x *ListSnapshotsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListSnapshotsRequest) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *ListSnapshotsRequest) GetAfterOp() uint64 {
+	if x != nil {
+		return x.AfterOp
+	}
+	return 0
+}
+
+type ListSnapshotsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []*SnapshotInfo        `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Truncated     bool                   `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSnapshotsResponse) Reset() {
+	*x = ListSnapshotsResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSnapshotsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSnapshotsResponse) ProtoMessage() {}
+
+func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
+func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *ListSnapshotsResponse) GetSnapshots() []*SnapshotInfo {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *ListSnapshotsResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type RenameSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameSnapshotRequest) Reset() {
+	*x = RenameSnapshotRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameSnapshotRequest) ProtoMessage() {}
+
+func (x *RenameSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*RenameSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *RenameSnapshotRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *RenameSnapshotRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *RenameSnapshotRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *RenameSnapshotRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RenameSnapshotRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type RenameSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      *SnapshotInfo          `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameSnapshotResponse) Reset() {
+	*x = RenameSnapshotResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameSnapshotResponse) ProtoMessage() {}
+
+func (x *RenameSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*RenameSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *RenameSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+type DeleteSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSnapshotRequest) Reset() {
+	*x = DeleteSnapshotRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSnapshotRequest) ProtoMessage() {}
+
+func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *DeleteSnapshotRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *DeleteSnapshotRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DeleteSnapshotRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DeleteSnapshotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DeleteSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      *SnapshotInfo          `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSnapshotResponse) Reset() {
+	*x = DeleteSnapshotResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSnapshotResponse) ProtoMessage() {}
+
+func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *DeleteSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+// RestoreSnapshotRequest names one key (or directory, with its slash), or a
+// prefix of names; with neither the whole bucket is meant.
+type RestoreSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Prefix        string                 `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Exact         bool                   `protobuf:"varint,6,opt,name=exact,proto3" json:"exact,omitempty"`                 // also delete what the snapshot does not have
+	DryRun        bool                   `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // only count
+	Token         string                 `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
+	Limit         uint32                 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"` // names looked at; 0: 1,000; at most 1,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSnapshotRequest) Reset() {
+	*x = RestoreSnapshotRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSnapshotRequest) ProtoMessage() {}
+
+func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *RestoreSnapshotRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetExact() bool {
+	if x != nil {
+		return x.Exact
+	}
+	return false
+}
+
+func (x *RestoreSnapshotRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RestoreSnapshotRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type RestoreSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Restored      uint64                 `protobuf:"varint,1,opt,name=restored,proto3" json:"restored,omitempty"`
+	Unchanged     uint64                 `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	Removed       uint64                 `protobuf:"varint,3,opt,name=removed,proto3" json:"removed,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"` // of what was restored
+	Refused       []*RestoreRefusal      `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
+	NextToken     string                 `protobuf:"bytes,6,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"` // empty: all is done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSnapshotResponse) Reset() {
+	*x = RestoreSnapshotResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSnapshotResponse) ProtoMessage() {}
+
+func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*RestoreSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *RestoreSnapshotResponse) GetRestored() uint64 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
+}
+
+func (x *RestoreSnapshotResponse) GetUnchanged() uint64 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *RestoreSnapshotResponse) GetRemoved() uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *RestoreSnapshotResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *RestoreSnapshotResponse) GetRefused() []*RestoreRefusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *RestoreSnapshotResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+type RestoreRefusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Kind          uint32                 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"` // of package errs
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRefusal) Reset() {
+	*x = RestoreRefusal{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRefusal) ProtoMessage() {}
+
+func (x *RestoreRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRefusal.ProtoReflect.Descriptor instead.
+func (*RestoreRefusal) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *RestoreRefusal) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RestoreRefusal) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *RestoreRefusal) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// DiffSpec says what is compared, and how the report is to be.
+type DiffSpec struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`            // empty: the live bucket
+	Full          bool                   `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`       // compare all rows, do not trust the journal
+	Ordered       bool                   `protobuf:"varint,6,opt,name=ordered,proto3" json:"ordered,omitempty"` // a report that can be replayed from top to bottom
+	Prefix        string                 `protobuf:"bytes,7,opt,name=prefix,proto3" json:"prefix,omitempty"`    // only entries with a path that starts so
+	Types         []string               `protobuf:"bytes,8,rep,name=types,proto3" json:"types,omitempty"`      // of "+", "-", "M", "R"; none: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffSpec) Reset() {
+	*x = DiffSpec{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffSpec) ProtoMessage() {}
+
+func (x *DiffSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffSpec.ProtoReflect.Descriptor instead.
+func (*DiffSpec) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *DiffSpec) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DiffSpec) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DiffSpec) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *DiffSpec) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *DiffSpec) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *DiffSpec) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
+func (x *DiffSpec) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DiffSpec) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+type SubmitDiffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *DiffSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitDiffRequest) Reset() {
+	*x = SubmitDiffRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitDiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitDiffRequest) ProtoMessage() {}
+
+func (x *SubmitDiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitDiffRequest.ProtoReflect.Descriptor instead.
+func (*SubmitDiffRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *SubmitDiffRequest) GetSpec() *DiffSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type SubmitDiffResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *DiffJob               `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Existed       bool                   `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"` // it was there already
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitDiffResponse) Reset() {
+	*x = SubmitDiffResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitDiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitDiffResponse) ProtoMessage() {}
+
+func (x *SubmitDiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitDiffResponse.ProtoReflect.Descriptor instead.
+func (*SubmitDiffResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *SubmitDiffResponse) GetJob() *DiffJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *SubmitDiffResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+// GetDiffRequest finds a job by its id, or by what it compares.
+type GetDiffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Spec          *DiffSpec              `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"` // volume and bucket also with a job_id
+	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	PageSize      uint32                 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 0, or more than allowed: the most that is allowed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDiffRequest) Reset() {
+	*x = GetDiffRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDiffRequest) ProtoMessage() {}
+
+func (x *GetDiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDiffRequest.ProtoReflect.Descriptor instead.
+func (*GetDiffRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *GetDiffRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *GetDiffRequest) GetSpec() *DiffSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *GetDiffRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *GetDiffRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type GetDiffResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *DiffJob               `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Entries       []*DiffEntry           `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	NextToken     string                 `protobuf:"bytes,3,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDiffResponse) Reset() {
+	*x = GetDiffResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDiffResponse) ProtoMessage() {}
+
+func (x *GetDiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDiffResponse.ProtoReflect.Descriptor instead.
+func (*GetDiffResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *GetDiffResponse) GetJob() *DiffJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *GetDiffResponse) GetEntries() []*DiffEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetDiffResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+type CancelDiffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Spec          *DiffSpec              `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDiffRequest) Reset() {
+	*x = CancelDiffRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDiffRequest) ProtoMessage() {}
+
+func (x *CancelDiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDiffRequest.ProtoReflect.Descriptor instead.
+func (*CancelDiffRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *CancelDiffRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *CancelDiffRequest) GetSpec() *DiffSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type CancelDiffResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *DiffJob               `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDiffResponse) Reset() {
+	*x = CancelDiffResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDiffResponse) ProtoMessage() {}
+
+func (x *CancelDiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDiffResponse.ProtoReflect.Descriptor instead.
+func (*CancelDiffResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *CancelDiffResponse) GetJob() *DiffJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *CancelDiffResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type ListDiffsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	States        []DiffState            `protobuf:"varint,3,rep,packed,name=states,proto3,enum=o3.v1.DiffState" json:"states,omitempty"` // none: all
+	Token         string                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
+	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"` // 0: 1,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDiffsRequest) Reset() {
+	*x = ListDiffsRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDiffsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDiffsRequest) ProtoMessage() {}
+
+func (x *ListDiffsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDiffsRequest.ProtoReflect.Descriptor instead.
+func (*ListDiffsRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *ListDiffsRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ListDiffsRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *ListDiffsRequest) GetStates() []DiffState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListDiffsRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ListDiffsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListDiffsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Jobs          []*DiffJob             `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	NextToken     string                 `protobuf:"bytes,2,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDiffsResponse) Reset() {
+	*x = ListDiffsResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDiffsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDiffsResponse) ProtoMessage() {}
+
+func (x *ListDiffsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDiffsResponse.ProtoReflect.Descriptor instead.
+func (*ListDiffsResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *ListDiffsResponse) GetJobs() []*DiffJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *ListDiffsResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+type ForgetDiffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Spec          *DiffSpec              `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetDiffRequest) Reset() {
+	*x = ForgetDiffRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetDiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetDiffRequest) ProtoMessage() {}
+
+func (x *ForgetDiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetDiffRequest.ProtoReflect.Descriptor instead.
+func (*ForgetDiffRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *ForgetDiffRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ForgetDiffRequest) GetSpec() *DiffSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type ForgetDiffResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetDiffResponse) Reset() {
+	*x = ForgetDiffResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetDiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetDiffResponse) ProtoMessage() {}
+
+func (x *ForgetDiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetDiffResponse.ProtoReflect.Descriptor instead.
+func (*ForgetDiffResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{103}
+}
+
 var File_api_o3_v1_om_proto protoreflect.FileDescriptor
 
 const file_api_o3_v1_om_proto_rawDesc = "" +
@@ -5968,7 +7468,114 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\adamaged\x18\r \x01(\x04R\adamaged\x12#\n" +
 	"\rscrub_running\x18\x0e \x01(\bR\fscrubRunning\"\x13\n" +
 	"\x11StartScrubRequest\"\x14\n" +
-	"\x12StartScrubResponse2\xa6\x14\n" +
+	"\x12StartScrubResponse\"\x9c\x01\n" +
+	"\x15CreateSnapshotRequest\x12\"\n" +
+	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1b\n" +
+	"\tmax_total\x18\x05 \x01(\x04R\bmaxTotal\"I\n" +
+	"\x16CreateSnapshotResponse\x12/\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x13.o3.v1.SnapshotInfoR\bsnapshot\"X\n" +
+	"\x12GetSnapshotRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"F\n" +
+	"\x13GetSnapshotResponse\x12/\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x13.o3.v1.SnapshotInfoR\bsnapshot\"\xca\x01\n" +
+	"\x14ListSnapshotsRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x1f\n" +
+	"\vstart_after\x18\x04 \x01(\tR\n" +
+	"startAfter\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x18\n" +
+	"\adeleted\x18\x06 \x01(\bR\adeleted\x12\x19\n" +
+	"\bafter_op\x18\a \x01(\x04R\aafterOp\"h\n" +
+	"\x15ListSnapshotsResponse\x121\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x13.o3.v1.SnapshotInfoR\tsnapshots\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x8f\x01\n" +
+	"\x15RenameSnapshotRequest\x12\"\n" +
+	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\"I\n" +
+	"\x16RenameSnapshotResponse\x12/\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x13.o3.v1.SnapshotInfoR\bsnapshot\"\x7f\n" +
+	"\x15DeleteSnapshotRequest\x12\"\n" +
+	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"I\n" +
+	"\x16DeleteSnapshotResponse\x12/\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x13.o3.v1.SnapshotInfoR\bsnapshot\"\xe1\x01\n" +
+	"\x16RestoreSnapshotRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x16\n" +
+	"\x06prefix\x18\x05 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05exact\x18\x06 \x01(\bR\x05exact\x12\x17\n" +
+	"\adry_run\x18\a \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05token\x18\b \x01(\tR\x05token\x12\x14\n" +
+	"\x05limit\x18\t \x01(\rR\x05limit\"\xd3\x01\n" +
+	"\x17RestoreSnapshotResponse\x12\x1a\n" +
+	"\brestored\x18\x01 \x01(\x04R\brestored\x12\x1c\n" +
+	"\tunchanged\x18\x02 \x01(\x04R\tunchanged\x12\x18\n" +
+	"\aremoved\x18\x03 \x01(\x04R\aremoved\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12/\n" +
+	"\arefused\x18\x05 \x03(\v2\x15.o3.v1.RestoreRefusalR\arefused\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x06 \x01(\tR\tnextToken\"P\n" +
+	"\x0eRestoreRefusal\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xba\x01\n" +
+	"\bDiffSpec\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\x12\x18\n" +
+	"\aordered\x18\x06 \x01(\bR\aordered\x12\x16\n" +
+	"\x06prefix\x18\a \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05types\x18\b \x03(\tR\x05types\"8\n" +
+	"\x11SubmitDiffRequest\x12#\n" +
+	"\x04spec\x18\x01 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\"P\n" +
+	"\x12SubmitDiffResponse\x12 \n" +
+	"\x03job\x18\x01 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\x12\x18\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\"\x7f\n" +
+	"\x0eGetDiffRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
+	"\x04spec\x18\x02 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\rR\bpageSize\"~\n" +
+	"\x0fGetDiffResponse\x12 \n" +
+	"\x03job\x18\x01 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\x12*\n" +
+	"\aentries\x18\x02 \x03(\v2\x10.o3.v1.DiffEntryR\aentries\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x03 \x01(\tR\tnextToken\"O\n" +
+	"\x11CancelDiffRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
+	"\x04spec\x18\x02 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\"P\n" +
+	"\x12CancelDiffResponse\x12 \n" +
+	"\x03job\x18\x01 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x98\x01\n" +
+	"\x10ListDiffsRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12(\n" +
+	"\x06states\x18\x03 \x03(\x0e2\x10.o3.v1.DiffStateR\x06states\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"V\n" +
+	"\x11ListDiffsResponse\x12\"\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x0e.o3.v1.DiffJobR\x04jobs\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\"O\n" +
+	"\x11ForgetDiffRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
+	"\x04spec\x18\x02 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\"\x14\n" +
+	"\x12ForgetDiffResponse2\xba\x1a\n" +
 	"\x02OM\x12G\n" +
 	"\fCreateVolume\x12\x1a.o3.v1.CreateVolumeRequest\x1a\x1b.o3.v1.CreateVolumeResponse\x12>\n" +
 	"\tGetVolume\x12\x17.o3.v1.GetVolumeRequest\x1a\x18.o3.v1.GetVolumeResponse\x12D\n" +
@@ -6000,7 +7607,21 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\vListUploads\x12\x19.o3.v1.ListUploadsRequest\x1a\x1a.o3.v1.ListUploadsResponse\x12>\n" +
 	"\tListParts\x12\x17.o3.v1.ListPartsRequest\x1a\x18.o3.v1.ListPartsResponse\x12M\n" +
 	"\x0eCompleteUpload\x12\x1c.o3.v1.CompleteUploadRequest\x1a\x1d.o3.v1.CompleteUploadResponse\x12D\n" +
-	"\vAbortUpload\x12\x19.o3.v1.AbortUploadRequest\x1a\x1a.o3.v1.AbortUploadResponse\x12A\n" +
+	"\vAbortUpload\x12\x19.o3.v1.AbortUploadRequest\x1a\x1a.o3.v1.AbortUploadResponse\x12M\n" +
+	"\x0eCreateSnapshot\x12\x1c.o3.v1.CreateSnapshotRequest\x1a\x1d.o3.v1.CreateSnapshotResponse\x12D\n" +
+	"\vGetSnapshot\x12\x19.o3.v1.GetSnapshotRequest\x1a\x1a.o3.v1.GetSnapshotResponse\x12J\n" +
+	"\rListSnapshots\x12\x1b.o3.v1.ListSnapshotsRequest\x1a\x1c.o3.v1.ListSnapshotsResponse\x12M\n" +
+	"\x0eRenameSnapshot\x12\x1c.o3.v1.RenameSnapshotRequest\x1a\x1d.o3.v1.RenameSnapshotResponse\x12M\n" +
+	"\x0eDeleteSnapshot\x12\x1c.o3.v1.DeleteSnapshotRequest\x1a\x1d.o3.v1.DeleteSnapshotResponse\x12P\n" +
+	"\x0fRestoreSnapshot\x12\x1d.o3.v1.RestoreSnapshotRequest\x1a\x1e.o3.v1.RestoreSnapshotResponse\x12A\n" +
+	"\n" +
+	"SubmitDiff\x12\x18.o3.v1.SubmitDiffRequest\x1a\x19.o3.v1.SubmitDiffResponse\x128\n" +
+	"\aGetDiff\x12\x15.o3.v1.GetDiffRequest\x1a\x16.o3.v1.GetDiffResponse\x12A\n" +
+	"\n" +
+	"CancelDiff\x12\x18.o3.v1.CancelDiffRequest\x1a\x19.o3.v1.CancelDiffResponse\x12>\n" +
+	"\tListDiffs\x12\x17.o3.v1.ListDiffsRequest\x1a\x18.o3.v1.ListDiffsResponse\x12A\n" +
+	"\n" +
+	"ForgetDiff\x12\x18.o3.v1.ForgetDiffRequest\x1a\x19.o3.v1.ForgetDiffResponse\x12A\n" +
 	"\n" +
 	"CreateUser\x12\x18.o3.v1.CreateUserRequest\x1a\x19.o3.v1.CreateUserResponse\x12>\n" +
 	"\tListUsers\x12\x17.o3.v1.ListUsersRequest\x1a\x18.o3.v1.ListUsersResponse\x12A\n" +
@@ -6028,7 +7649,7 @@ func file_api_o3_v1_om_proto_rawDescGZIP() []byte {
 	return file_api_o3_v1_om_proto_rawDescData
 }
 
-var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_api_o3_v1_om_proto_goTypes = []any{
 	(*Stamp)(nil),                   // 0: o3.v1.Stamp
 	(*CreateVolumeRequest)(nil),     // 1: o3.v1.CreateVolumeRequest
@@ -6110,191 +7731,260 @@ var file_api_o3_v1_om_proto_goTypes = []any{
 	(*BlockStatusResponse)(nil),     // 77: o3.v1.BlockStatusResponse
 	(*StartScrubRequest)(nil),       // 78: o3.v1.StartScrubRequest
 	(*StartScrubResponse)(nil),      // 79: o3.v1.StartScrubResponse
-	(*Grant)(nil),                   // 80: o3.v1.Grant
-	(*VolumeInfo)(nil),              // 81: o3.v1.VolumeInfo
-	(*Pair)(nil),                    // 82: o3.v1.Pair
-	(*BucketInfo)(nil),              // 83: o3.v1.BucketInfo
-	(*Extent)(nil),                  // 84: o3.v1.Extent
-	(*Headers)(nil),                 // 85: o3.v1.Headers
-	(*Checksum)(nil),                // 86: o3.v1.Checksum
-	(*Preconditions)(nil),           // 87: o3.v1.Preconditions
-	(*KeyInfo)(nil),                 // 88: o3.v1.KeyInfo
-	(*UploadInfo)(nil),              // 89: o3.v1.UploadInfo
-	(*PartInfo)(nil),                // 90: o3.v1.PartInfo
-	(*UserInfo)(nil),                // 91: o3.v1.UserInfo
-	(*AccessKeyInfo)(nil),           // 92: o3.v1.AccessKeyInfo
+	(*CreateSnapshotRequest)(nil),   // 80: o3.v1.CreateSnapshotRequest
+	(*CreateSnapshotResponse)(nil),  // 81: o3.v1.CreateSnapshotResponse
+	(*GetSnapshotRequest)(nil),      // 82: o3.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),     // 83: o3.v1.GetSnapshotResponse
+	(*ListSnapshotsRequest)(nil),    // 84: o3.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),   // 85: o3.v1.ListSnapshotsResponse
+	(*RenameSnapshotRequest)(nil),   // 86: o3.v1.RenameSnapshotRequest
+	(*RenameSnapshotResponse)(nil),  // 87: o3.v1.RenameSnapshotResponse
+	(*DeleteSnapshotRequest)(nil),   // 88: o3.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil),  // 89: o3.v1.DeleteSnapshotResponse
+	(*RestoreSnapshotRequest)(nil),  // 90: o3.v1.RestoreSnapshotRequest
+	(*RestoreSnapshotResponse)(nil), // 91: o3.v1.RestoreSnapshotResponse
+	(*RestoreRefusal)(nil),          // 92: o3.v1.RestoreRefusal
+	(*DiffSpec)(nil),                // 93: o3.v1.DiffSpec
+	(*SubmitDiffRequest)(nil),       // 94: o3.v1.SubmitDiffRequest
+	(*SubmitDiffResponse)(nil),      // 95: o3.v1.SubmitDiffResponse
+	(*GetDiffRequest)(nil),          // 96: o3.v1.GetDiffRequest
+	(*GetDiffResponse)(nil),         // 97: o3.v1.GetDiffResponse
+	(*CancelDiffRequest)(nil),       // 98: o3.v1.CancelDiffRequest
+	(*CancelDiffResponse)(nil),      // 99: o3.v1.CancelDiffResponse
+	(*ListDiffsRequest)(nil),        // 100: o3.v1.ListDiffsRequest
+	(*ListDiffsResponse)(nil),       // 101: o3.v1.ListDiffsResponse
+	(*ForgetDiffRequest)(nil),       // 102: o3.v1.ForgetDiffRequest
+	(*ForgetDiffResponse)(nil),      // 103: o3.v1.ForgetDiffResponse
+	(*Grant)(nil),                   // 104: o3.v1.Grant
+	(*VolumeInfo)(nil),              // 105: o3.v1.VolumeInfo
+	(*Pair)(nil),                    // 106: o3.v1.Pair
+	(*BucketInfo)(nil),              // 107: o3.v1.BucketInfo
+	(*Extent)(nil),                  // 108: o3.v1.Extent
+	(*Headers)(nil),                 // 109: o3.v1.Headers
+	(*Checksum)(nil),                // 110: o3.v1.Checksum
+	(*Preconditions)(nil),           // 111: o3.v1.Preconditions
+	(*KeyInfo)(nil),                 // 112: o3.v1.KeyInfo
+	(*UploadInfo)(nil),              // 113: o3.v1.UploadInfo
+	(*PartInfo)(nil),                // 114: o3.v1.PartInfo
+	(*UserInfo)(nil),                // 115: o3.v1.UserInfo
+	(*AccessKeyInfo)(nil),           // 116: o3.v1.AccessKeyInfo
+	(*SnapshotInfo)(nil),            // 117: o3.v1.SnapshotInfo
+	(*DiffJob)(nil),                 // 118: o3.v1.DiffJob
+	(*DiffEntry)(nil),               // 119: o3.v1.DiffEntry
+	(DiffState)(0),                  // 120: o3.v1.DiffState
 }
 var file_api_o3_v1_om_proto_depIdxs = []int32{
 	0,   // 0: o3.v1.CreateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	80,  // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
-	81,  // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	81,  // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	81,  // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
+	104, // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
+	105, // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	105, // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	105, // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
 	0,   // 5: o3.v1.UpdateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	80,  // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
-	81,  // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	104, // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
+	105, // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
 	0,   // 8: o3.v1.DeleteVolumeRequest.stamp:type_name -> o3.v1.Stamp
 	0,   // 9: o3.v1.CreateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	80,  // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
-	82,  // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
-	83,  // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	83,  // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	83,  // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
+	104, // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
+	106, // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
+	107, // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	107, // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	107, // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
 	0,   // 15: o3.v1.UpdateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	80,  // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
-	82,  // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
-	83,  // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	104, // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
+	106, // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
+	107, // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
 	0,   // 19: o3.v1.DeleteBucketRequest.stamp:type_name -> o3.v1.Stamp
 	0,   // 20: o3.v1.OpenKeyRequest.stamp:type_name -> o3.v1.Stamp
 	0,   // 21: o3.v1.CommitKeyRequest.stamp:type_name -> o3.v1.Stamp
-	84,  // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
-	85,  // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
-	82,  // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
-	86,  // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
-	87,  // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
-	88,  // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
+	108, // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
+	109, // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
+	106, // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
+	110, // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
+	111, // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
+	112, // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 28: o3.v1.AbandonKeyRequest.stamp:type_name -> o3.v1.Stamp
-	88,  // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
-	88,  // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
-	87,  // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
+	112, // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
+	112, // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
+	111, // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
 	0,   // 32: o3.v1.DeleteKeysRequest.stamp:type_name -> o3.v1.Stamp
 	31,  // 33: o3.v1.DeleteKeysRequest.keys:type_name -> o3.v1.DeleteKey
 	33,  // 34: o3.v1.DeleteKeysResponse.results:type_name -> o3.v1.DeleteKeyResult
 	0,   // 35: o3.v1.RenameKeyRequest.stamp:type_name -> o3.v1.Stamp
-	88,  // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
+	112, // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 37: o3.v1.CopyKeyRequest.stamp:type_name -> o3.v1.Stamp
-	87,  // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
-	87,  // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
-	85,  // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
-	82,  // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
-	86,  // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
-	88,  // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
+	111, // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
+	111, // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
+	109, // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
+	106, // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
+	110, // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
+	112, // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 44: o3.v1.UpdateKeyRequest.stamp:type_name -> o3.v1.Stamp
-	87,  // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
-	82,  // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
-	80,  // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
-	85,  // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
-	88,  // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
+	111, // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
+	106, // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
+	104, // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
+	109, // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
+	112, // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 50: o3.v1.CreateDirectoryRequest.stamp:type_name -> o3.v1.Stamp
-	85,  // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
-	82,  // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
-	88,  // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
+	109, // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
+	106, // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
+	112, // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 54: o3.v1.CreateUploadRequest.stamp:type_name -> o3.v1.Stamp
-	85,  // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
-	82,  // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
-	89,  // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	109, // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
+	106, // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
+	113, // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
 	0,   // 58: o3.v1.CommitPartRequest.stamp:type_name -> o3.v1.Stamp
-	84,  // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
-	86,  // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
-	90,  // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
+	108, // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
+	110, // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
+	114, // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
 	0,   // 62: o3.v1.CopyPartRequest.stamp:type_name -> o3.v1.Stamp
-	87,  // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
-	86,  // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
-	90,  // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
-	89,  // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
-	89,  // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
-	89,  // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
-	90,  // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
-	86,  // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
+	111, // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
+	110, // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
+	114, // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
+	113, // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	113, // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
+	113, // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
+	114, // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
+	110, // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
 	0,   // 71: o3.v1.CompleteUploadRequest.stamp:type_name -> o3.v1.Stamp
 	55,  // 72: o3.v1.CompleteUploadRequest.parts:type_name -> o3.v1.CompletePart
-	87,  // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
-	86,  // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
-	88,  // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
+	111, // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
+	110, // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
+	112, // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
 	0,   // 76: o3.v1.AbortUploadRequest.stamp:type_name -> o3.v1.Stamp
 	0,   // 77: o3.v1.CreateUserRequest.stamp:type_name -> o3.v1.Stamp
-	91,  // 78: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
-	91,  // 79: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
+	115, // 78: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
+	115, // 79: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
 	0,   // 80: o3.v1.UpdateUserRequest.stamp:type_name -> o3.v1.Stamp
-	91,  // 81: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
+	115, // 81: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
 	0,   // 82: o3.v1.DeleteUserRequest.stamp:type_name -> o3.v1.Stamp
 	0,   // 83: o3.v1.CreateAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	92,  // 84: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
-	92,  // 85: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
+	116, // 84: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
+	116, // 85: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
 	0,   // 86: o3.v1.RevokeAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	82,  // 87: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
+	106, // 87: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
 	77,  // 88: o3.v1.StatusResponse.blocks:type_name -> o3.v1.BlockStatusResponse
-	1,   // 89: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
-	3,   // 90: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
-	5,   // 91: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
-	7,   // 92: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
-	9,   // 93: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
-	11,  // 94: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
-	13,  // 95: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
-	15,  // 96: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
-	17,  // 97: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
-	19,  // 98: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
-	21,  // 99: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
-	23,  // 100: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
-	25,  // 101: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
-	27,  // 102: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
-	29,  // 103: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
-	32,  // 104: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
-	35,  // 105: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
-	37,  // 106: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
-	39,  // 107: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
-	41,  // 108: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
-	43,  // 109: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
-	45,  // 110: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
-	47,  // 111: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
-	49,  // 112: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
-	51,  // 113: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
-	53,  // 114: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
-	56,  // 115: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
-	58,  // 116: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
-	60,  // 117: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
-	62,  // 118: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
-	64,  // 119: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
-	66,  // 120: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
-	68,  // 121: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
-	70,  // 122: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
-	72,  // 123: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
-	74,  // 124: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
-	76,  // 125: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
-	78,  // 126: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
-	2,   // 127: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
-	4,   // 128: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
-	6,   // 129: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
-	8,   // 130: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
-	10,  // 131: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
-	12,  // 132: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
-	14,  // 133: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
-	16,  // 134: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
-	18,  // 135: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
-	20,  // 136: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
-	22,  // 137: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
-	24,  // 138: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
-	26,  // 139: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
-	28,  // 140: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
-	30,  // 141: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
-	34,  // 142: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
-	36,  // 143: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
-	38,  // 144: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
-	40,  // 145: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
-	42,  // 146: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
-	44,  // 147: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
-	46,  // 148: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
-	48,  // 149: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
-	50,  // 150: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
-	52,  // 151: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
-	54,  // 152: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
-	57,  // 153: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
-	59,  // 154: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
-	61,  // 155: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
-	63,  // 156: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
-	65,  // 157: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
-	67,  // 158: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
-	69,  // 159: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
-	71,  // 160: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
-	73,  // 161: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
-	75,  // 162: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
-	77,  // 163: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
-	79,  // 164: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
-	127, // [127:165] is the sub-list for method output_type
-	89,  // [89:127] is the sub-list for method input_type
-	89,  // [89:89] is the sub-list for extension type_name
-	89,  // [89:89] is the sub-list for extension extendee
-	0,   // [0:89] is the sub-list for field type_name
+	0,   // 89: o3.v1.CreateSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	117, // 90: o3.v1.CreateSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	117, // 91: o3.v1.GetSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	117, // 92: o3.v1.ListSnapshotsResponse.snapshots:type_name -> o3.v1.SnapshotInfo
+	0,   // 93: o3.v1.RenameSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	117, // 94: o3.v1.RenameSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	0,   // 95: o3.v1.DeleteSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	117, // 96: o3.v1.DeleteSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	92,  // 97: o3.v1.RestoreSnapshotResponse.refused:type_name -> o3.v1.RestoreRefusal
+	93,  // 98: o3.v1.SubmitDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	118, // 99: o3.v1.SubmitDiffResponse.job:type_name -> o3.v1.DiffJob
+	93,  // 100: o3.v1.GetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	118, // 101: o3.v1.GetDiffResponse.job:type_name -> o3.v1.DiffJob
+	119, // 102: o3.v1.GetDiffResponse.entries:type_name -> o3.v1.DiffEntry
+	93,  // 103: o3.v1.CancelDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	118, // 104: o3.v1.CancelDiffResponse.job:type_name -> o3.v1.DiffJob
+	120, // 105: o3.v1.ListDiffsRequest.states:type_name -> o3.v1.DiffState
+	118, // 106: o3.v1.ListDiffsResponse.jobs:type_name -> o3.v1.DiffJob
+	93,  // 107: o3.v1.ForgetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	1,   // 108: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
+	3,   // 109: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
+	5,   // 110: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
+	7,   // 111: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
+	9,   // 112: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
+	11,  // 113: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
+	13,  // 114: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
+	15,  // 115: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
+	17,  // 116: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
+	19,  // 117: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
+	21,  // 118: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
+	23,  // 119: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
+	25,  // 120: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
+	27,  // 121: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
+	29,  // 122: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
+	32,  // 123: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
+	35,  // 124: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
+	37,  // 125: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
+	39,  // 126: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
+	41,  // 127: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
+	43,  // 128: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
+	45,  // 129: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
+	47,  // 130: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
+	49,  // 131: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
+	51,  // 132: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
+	53,  // 133: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
+	56,  // 134: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
+	58,  // 135: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
+	80,  // 136: o3.v1.OM.CreateSnapshot:input_type -> o3.v1.CreateSnapshotRequest
+	82,  // 137: o3.v1.OM.GetSnapshot:input_type -> o3.v1.GetSnapshotRequest
+	84,  // 138: o3.v1.OM.ListSnapshots:input_type -> o3.v1.ListSnapshotsRequest
+	86,  // 139: o3.v1.OM.RenameSnapshot:input_type -> o3.v1.RenameSnapshotRequest
+	88,  // 140: o3.v1.OM.DeleteSnapshot:input_type -> o3.v1.DeleteSnapshotRequest
+	90,  // 141: o3.v1.OM.RestoreSnapshot:input_type -> o3.v1.RestoreSnapshotRequest
+	94,  // 142: o3.v1.OM.SubmitDiff:input_type -> o3.v1.SubmitDiffRequest
+	96,  // 143: o3.v1.OM.GetDiff:input_type -> o3.v1.GetDiffRequest
+	98,  // 144: o3.v1.OM.CancelDiff:input_type -> o3.v1.CancelDiffRequest
+	100, // 145: o3.v1.OM.ListDiffs:input_type -> o3.v1.ListDiffsRequest
+	102, // 146: o3.v1.OM.ForgetDiff:input_type -> o3.v1.ForgetDiffRequest
+	60,  // 147: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
+	62,  // 148: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
+	64,  // 149: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
+	66,  // 150: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
+	68,  // 151: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
+	70,  // 152: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
+	72,  // 153: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
+	74,  // 154: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
+	76,  // 155: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
+	78,  // 156: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
+	2,   // 157: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
+	4,   // 158: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
+	6,   // 159: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
+	8,   // 160: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
+	10,  // 161: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
+	12,  // 162: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
+	14,  // 163: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
+	16,  // 164: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
+	18,  // 165: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
+	20,  // 166: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
+	22,  // 167: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
+	24,  // 168: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
+	26,  // 169: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
+	28,  // 170: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
+	30,  // 171: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
+	34,  // 172: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
+	36,  // 173: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
+	38,  // 174: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
+	40,  // 175: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
+	42,  // 176: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
+	44,  // 177: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
+	46,  // 178: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
+	48,  // 179: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
+	50,  // 180: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
+	52,  // 181: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
+	54,  // 182: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
+	57,  // 183: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
+	59,  // 184: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
+	81,  // 185: o3.v1.OM.CreateSnapshot:output_type -> o3.v1.CreateSnapshotResponse
+	83,  // 186: o3.v1.OM.GetSnapshot:output_type -> o3.v1.GetSnapshotResponse
+	85,  // 187: o3.v1.OM.ListSnapshots:output_type -> o3.v1.ListSnapshotsResponse
+	87,  // 188: o3.v1.OM.RenameSnapshot:output_type -> o3.v1.RenameSnapshotResponse
+	89,  // 189: o3.v1.OM.DeleteSnapshot:output_type -> o3.v1.DeleteSnapshotResponse
+	91,  // 190: o3.v1.OM.RestoreSnapshot:output_type -> o3.v1.RestoreSnapshotResponse
+	95,  // 191: o3.v1.OM.SubmitDiff:output_type -> o3.v1.SubmitDiffResponse
+	97,  // 192: o3.v1.OM.GetDiff:output_type -> o3.v1.GetDiffResponse
+	99,  // 193: o3.v1.OM.CancelDiff:output_type -> o3.v1.CancelDiffResponse
+	101, // 194: o3.v1.OM.ListDiffs:output_type -> o3.v1.ListDiffsResponse
+	103, // 195: o3.v1.OM.ForgetDiff:output_type -> o3.v1.ForgetDiffResponse
+	61,  // 196: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
+	63,  // 197: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
+	65,  // 198: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
+	67,  // 199: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
+	69,  // 200: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
+	71,  // 201: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
+	73,  // 202: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
+	75,  // 203: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
+	77,  // 204: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
+	79,  // 205: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
+	157, // [157:206] is the sub-list for method output_type
+	108, // [108:157] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	108, // [108:108] is the sub-list for extension extendee
+	0,   // [0:108] is the sub-list for field type_name
 }
 
 func init() { file_api_o3_v1_om_proto_init() }
@@ -6313,7 +8003,7 @@ func file_api_o3_v1_om_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_o3_v1_om_proto_rawDesc), len(file_api_o3_v1_om_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   80,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -135,6 +135,68 @@ func (EntryKind) EnumDescriptor() ([]byte, []int) {
 	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// DiffState is where a snapshot diff stands.
+type DiffState int32
+
+const (
+	DiffState_DIFF_STATE_UNSPECIFIED DiffState = 0
+	DiffState_DIFF_STATE_QUEUED      DiffState = 1 // waits for a thread
+	DiffState_DIFF_STATE_IN_PROGRESS DiffState = 2
+	DiffState_DIFF_STATE_DONE        DiffState = 3 // its report can be read
+	DiffState_DIFF_STATE_FAILED      DiffState = 4 // see reason
+	DiffState_DIFF_STATE_REJECTED    DiffState = 5 // too many jobs: retry later
+	DiffState_DIFF_STATE_CANCELLED   DiffState = 6
+)
+
+// Enum value maps for DiffState.
+var (
+	DiffState_name = map[int32]string{
+		0: "DIFF_STATE_UNSPECIFIED",
+		1: "DIFF_STATE_QUEUED",
+		2: "DIFF_STATE_IN_PROGRESS",
+		3: "DIFF_STATE_DONE",
+		4: "DIFF_STATE_FAILED",
+		5: "DIFF_STATE_REJECTED",
+		6: "DIFF_STATE_CANCELLED",
+	}
+	DiffState_value = map[string]int32{
+		"DIFF_STATE_UNSPECIFIED": 0,
+		"DIFF_STATE_QUEUED":      1,
+		"DIFF_STATE_IN_PROGRESS": 2,
+		"DIFF_STATE_DONE":        3,
+		"DIFF_STATE_FAILED":      4,
+		"DIFF_STATE_REJECTED":    5,
+		"DIFF_STATE_CANCELLED":   6,
+	}
+)
+
+func (x DiffState) Enum() *DiffState {
+	p := new(DiffState)
+	*p = x
+	return p
+}
+
+func (x DiffState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DiffState) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_o3_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (DiffState) Type() protoreflect.EnumType {
+	return &file_api_o3_v1_types_proto_enumTypes[2]
+}
+
+func (x DiffState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DiffState.Descriptor instead.
+func (DiffState) EnumDescriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
 // Pair is a name and a value.
 type Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -829,6 +891,10 @@ type BucketInfo struct {
 	PendingDirectories uint64                 `protobuf:"varint,14,opt,name=pending_directories,json=pendingDirectories,proto3" json:"pending_directories,omitempty"` // deleted subtrees that are still being purged
 	Grants             []*Grant               `protobuf:"bytes,15,rep,name=grants,proto3" json:"grants,omitempty"`
 	Tags               []*Pair                `protobuf:"bytes,16,rep,name=tags,proto3" json:"tags,omitempty"`
+	Snapshots          uint64                 `protobuf:"varint,17,opt,name=snapshots,proto3" json:"snapshots,omitempty"`                              // live ones
+	SnapshotBytes      uint64                 `protobuf:"varint,18,opt,name=snapshot_bytes,json=snapshotBytes,proto3" json:"snapshot_bytes,omitempty"` // held by snapshots alone; counted in the quota
+	SnapshotNames      uint64                 `protobuf:"varint,19,opt,name=snapshot_names,json=snapshotNames,proto3" json:"snapshot_names,omitempty"` // likewise
+	Reclaims           uint64                 `protobuf:"varint,20,opt,name=reclaims,proto3" json:"reclaims,omitempty"`                                // deleted snapshots that are still being reclaimed
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -973,6 +1039,34 @@ func (x *BucketInfo) GetTags() []*Pair {
 		return x.Tags
 	}
 	return nil
+}
+
+func (x *BucketInfo) GetSnapshots() uint64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *BucketInfo) GetSnapshotBytes() uint64 {
+	if x != nil {
+		return x.SnapshotBytes
+	}
+	return 0
+}
+
+func (x *BucketInfo) GetSnapshotNames() uint64 {
+	if x != nil {
+		return x.SnapshotNames
+	}
+	return 0
+}
+
+func (x *BucketInfo) GetReclaims() uint64 {
+	if x != nil {
+		return x.Reclaims
+	}
+	return 0
 }
 
 type UploadInfo struct {
@@ -1404,6 +1498,463 @@ func (x *AccessKeyInfo) GetDescription() string {
 	return ""
 }
 
+// SnapshotInfo describes a snapshot of a bucket.
+type SnapshotInfo struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Volume          string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket          string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	SnapshotId      string                 `protobuf:"bytes,4,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"` // never used again, kept by a rename
+	Op              uint64                 `protobuf:"varint,5,opt,name=op,proto3" json:"op,omitempty"`                                  // the point in time
+	State           string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`                             // ACTIVE; DELETED: its rows are being reclaimed
+	CreatedMs       int64                  `protobuf:"varint,7,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	DeletedMs       int64                  `protobuf:"varint,8,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"`
+	Owner           string                 `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`                            // who made it
+	UsedBytes       uint64                 `protobuf:"varint,10,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"` // what the bucket held then
+	UsedKeys        uint64                 `protobuf:"varint,11,opt,name=used_keys,json=usedKeys,proto3" json:"used_keys,omitempty"`
+	UsedDirectories uint64                 `protobuf:"varint,12,opt,name=used_directories,json=usedDirectories,proto3" json:"used_directories,omitempty"`
+	ExclusiveBytes  uint64                 `protobuf:"varint,13,opt,name=exclusive_bytes,json=exclusiveBytes,proto3" json:"exclusive_bytes,omitempty"` // what deleting it would free
+	ExclusiveNames  uint64                 `protobuf:"varint,14,opt,name=exclusive_names,json=exclusiveNames,proto3" json:"exclusive_names,omitempty"`
+	// Deleted directories of the bucket that are still being purged: while there
+	// are any, the sizes are not exact yet.
+	PendingDirectories uint64  `protobuf:"varint,15,opt,name=pending_directories,json=pendingDirectories,proto3" json:"pending_directories,omitempty"`
+	ReclaimedPercent   float64 `protobuf:"fixed64,16,opt,name=reclaimed_percent,json=reclaimedPercent,proto3" json:"reclaimed_percent,omitempty"` // of a DELETED one
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *SnapshotInfo) Reset() {
+	*x = SnapshotInfo{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotInfo) ProtoMessage() {}
+
+func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
+func (*SnapshotInfo) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SnapshotInfo) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetSnapshotId() string {
+	if x != nil {
+		return x.SnapshotId
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetOp() uint64 {
+	if x != nil {
+		return x.Op
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetDeletedMs() int64 {
+	if x != nil {
+		return x.DeletedMs
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetUsedKeys() uint64 {
+	if x != nil {
+		return x.UsedKeys
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetUsedDirectories() uint64 {
+	if x != nil {
+		return x.UsedDirectories
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetExclusiveBytes() uint64 {
+	if x != nil {
+		return x.ExclusiveBytes
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetExclusiveNames() uint64 {
+	if x != nil {
+		return x.ExclusiveNames
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetPendingDirectories() uint64 {
+	if x != nil {
+		return x.PendingDirectories
+	}
+	return 0
+}
+
+func (x *SnapshotInfo) GetReclaimedPercent() float64 {
+	if x != nil {
+		return x.ReclaimedPercent
+	}
+	return 0
+}
+
+// DiffJob describes a snapshot diff.
+type DiffJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"` // empty: the live bucket
+	Full          bool                   `protobuf:"varint,6,opt,name=full,proto3" json:"full,omitempty"`
+	Ordered       bool                   `protobuf:"varint,7,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	Prefix        string                 `protobuf:"bytes,8,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Types         []string               `protobuf:"bytes,9,rep,name=types,proto3" json:"types,omitempty"`
+	State         DiffState              `protobuf:"varint,10,opt,name=state,proto3,enum=o3.v1.DiffState" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Owner         string                 `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
+	CreatedMs     int64                  `protobuf:"varint,13,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	StartedMs     int64                  `protobuf:"varint,14,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	FinishedMs    int64                  `protobuf:"varint,15,opt,name=finished_ms,json=finishedMs,proto3" json:"finished_ms,omitempty"`
+	TotalEntries  uint64                 `protobuf:"varint,16,opt,name=total_entries,json=totalEntries,proto3" json:"total_entries,omitempty"` // of a DONE one
+	Phase         string                 `protobuf:"bytes,17,opt,name=phase,proto3" json:"phase,omitempty"`                                    // of one IN_PROGRESS
+	Percent       float64                `protobuf:"fixed64,18,opt,name=percent,proto3" json:"percent,omitempty"`
+	EtaMs         int64                  `protobuf:"varint,19,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"`    // left, estimated; 0: unknown
+	WaitMs        int64                  `protobuf:"varint,20,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"` // ask again after this time
+	FromOp        uint64                 `protobuf:"varint,21,opt,name=from_op,json=fromOp,proto3" json:"from_op,omitempty"`
+	ToOp          uint64                 `protobuf:"varint,22,opt,name=to_op,json=toOp,proto3" json:"to_op,omitempty"` // of a diff against the live bucket: where that stood, once known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffJob) Reset() {
+	*x = DiffJob{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffJob) ProtoMessage() {}
+
+func (x *DiffJob) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffJob.ProtoReflect.Descriptor instead.
+func (*DiffJob) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DiffJob) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *DiffJob) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DiffJob) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DiffJob) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *DiffJob) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *DiffJob) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *DiffJob) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
+func (x *DiffJob) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DiffJob) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *DiffJob) GetState() DiffState {
+	if x != nil {
+		return x.State
+	}
+	return DiffState_DIFF_STATE_UNSPECIFIED
+}
+
+func (x *DiffJob) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DiffJob) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DiffJob) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetFinishedMs() int64 {
+	if x != nil {
+		return x.FinishedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetTotalEntries() uint64 {
+	if x != nil {
+		return x.TotalEntries
+	}
+	return 0
+}
+
+func (x *DiffJob) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *DiffJob) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *DiffJob) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetWaitMs() int64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetFromOp() uint64 {
+	if x != nil {
+		return x.FromOp
+	}
+	return 0
+}
+
+func (x *DiffJob) GetToOp() uint64 {
+	if x != nil {
+		return x.ToOp
+	}
+	return 0
+}
+
+// DiffEntry is a line of a snapshot diff. Paths are relative to the bucket.
+type DiffEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // "+" created, "-" deleted, "M" modified, "R" renamed
+	SourcePath    string                 `protobuf:"bytes,2,opt,name=source_path,json=sourcePath,proto3" json:"source_path,omitempty"`
+	TargetPath    string                 `protobuf:"bytes,3,opt,name=target_path,json=targetPath,proto3" json:"target_path,omitempty"` // of a rename
+	ObjectId      uint64                 `protobuf:"varint,4,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Directory     bool                   `protobuf:"varint,5,opt,name=directory,proto3" json:"directory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffEntry) Reset() {
+	*x = DiffEntry{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffEntry) ProtoMessage() {}
+
+func (x *DiffEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffEntry.ProtoReflect.Descriptor instead.
+func (*DiffEntry) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DiffEntry) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *DiffEntry) GetSourcePath() string {
+	if x != nil {
+		return x.SourcePath
+	}
+	return ""
+}
+
+func (x *DiffEntry) GetTargetPath() string {
+	if x != nil {
+		return x.TargetPath
+	}
+	return ""
+}
+
+func (x *DiffEntry) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+func (x *DiffEntry) GetDirectory() bool {
+	if x != nil {
+		return x.Directory
+	}
+	return false
+}
+
 var File_api_o3_v1_types_proto protoreflect.FileDescriptor
 
 const file_api_o3_v1_types_proto_rawDesc = "" +
@@ -1479,7 +2030,7 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"used_names\x18\t \x01(\x04R\tusedNames\x12\x18\n" +
 	"\abuckets\x18\n" +
 	" \x01(\x04R\abuckets\x12$\n" +
-	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\x87\x04\n" +
+	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\x8f\x05\n" +
 	"\n" +
 	"BucketInfo\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
@@ -1503,7 +2054,11 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\fupload_bytes\x18\r \x01(\x04R\vuploadBytes\x12/\n" +
 	"\x13pending_directories\x18\x0e \x01(\x04R\x12pendingDirectories\x12$\n" +
 	"\x06grants\x18\x0f \x03(\v2\f.o3.v1.GrantR\x06grants\x12\x1f\n" +
-	"\x04tags\x18\x10 \x03(\v2\v.o3.v1.PairR\x04tags\"\x91\x02\n" +
+	"\x04tags\x18\x10 \x03(\v2\v.o3.v1.PairR\x04tags\x12\x1c\n" +
+	"\tsnapshots\x18\x11 \x01(\x04R\tsnapshots\x12%\n" +
+	"\x0esnapshot_bytes\x18\x12 \x01(\x04R\rsnapshotBytes\x12%\n" +
+	"\x0esnapshot_names\x18\x13 \x01(\x04R\rsnapshotNames\x12\x1a\n" +
+	"\breclaims\x18\x14 \x01(\x04R\breclaims\"\x91\x02\n" +
 	"\n" +
 	"UploadInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
@@ -1544,7 +2099,64 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\x12\x18\n" +
 	"\arevoked\x18\x04 \x01(\bR\arevoked\x12\x16\n" +
 	"\x06secret\x18\x05 \x01(\tR\x06secret\x12 \n" +
-	"\vdescription\x18\x06 \x01(\tR\vdescription*\xaa\x01\n" +
+	"\vdescription\x18\x06 \x01(\tR\vdescription\"\x84\x04\n" +
+	"\fSnapshotInfo\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1f\n" +
+	"\vsnapshot_id\x18\x04 \x01(\tR\n" +
+	"snapshotId\x12\x0e\n" +
+	"\x02op\x18\x05 \x01(\x04R\x02op\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"deleted_ms\x18\b \x01(\x03R\tdeletedMs\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\n" +
+	" \x01(\x04R\tusedBytes\x12\x1b\n" +
+	"\tused_keys\x18\v \x01(\x04R\busedKeys\x12)\n" +
+	"\x10used_directories\x18\f \x01(\x04R\x0fusedDirectories\x12'\n" +
+	"\x0fexclusive_bytes\x18\r \x01(\x04R\x0eexclusiveBytes\x12'\n" +
+	"\x0fexclusive_names\x18\x0e \x01(\x04R\x0eexclusiveNames\x12/\n" +
+	"\x13pending_directories\x18\x0f \x01(\x04R\x12pendingDirectories\x12+\n" +
+	"\x11reclaimed_percent\x18\x10 \x01(\x01R\x10reclaimedPercent\"\xb8\x04\n" +
+	"\aDiffJob\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x12\n" +
+	"\x04full\x18\x06 \x01(\bR\x04full\x12\x18\n" +
+	"\aordered\x18\a \x01(\bR\aordered\x12\x16\n" +
+	"\x06prefix\x18\b \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05types\x18\t \x03(\tR\x05types\x12&\n" +
+	"\x05state\x18\n" +
+	" \x01(\x0e2\x10.o3.v1.DiffStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x14\n" +
+	"\x05owner\x18\f \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\r \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\x0e \x01(\x03R\tstartedMs\x12\x1f\n" +
+	"\vfinished_ms\x18\x0f \x01(\x03R\n" +
+	"finishedMs\x12#\n" +
+	"\rtotal_entries\x18\x10 \x01(\x04R\ftotalEntries\x12\x14\n" +
+	"\x05phase\x18\x11 \x01(\tR\x05phase\x12\x18\n" +
+	"\apercent\x18\x12 \x01(\x01R\apercent\x12\x15\n" +
+	"\x06eta_ms\x18\x13 \x01(\x03R\x05etaMs\x12\x17\n" +
+	"\await_ms\x18\x14 \x01(\x03R\x06waitMs\x12\x17\n" +
+	"\afrom_op\x18\x15 \x01(\x04R\x06fromOp\x12\x13\n" +
+	"\x05to_op\x18\x16 \x01(\x04R\x04toOp\"\x9c\x01\n" +
+	"\tDiffEntry\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1f\n" +
+	"\vsource_path\x18\x02 \x01(\tR\n" +
+	"sourcePath\x12\x1f\n" +
+	"\vtarget_path\x18\x03 \x01(\tR\n" +
+	"targetPath\x12\x1b\n" +
+	"\tobject_id\x18\x04 \x01(\x04R\bobjectId\x12\x1c\n" +
+	"\tdirectory\x18\x05 \x01(\bR\tdirectory*\xaa\x01\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -1557,7 +2169,15 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eENTRY_KIND_KEY\x10\x01\x12\x18\n" +
-	"\x14ENTRY_KIND_DIRECTORY\x10\x02B\x13Z\x11o3/api/o3/v1;o3v1b\x06proto3"
+	"\x14ENTRY_KIND_DIRECTORY\x10\x02*\xb9\x01\n" +
+	"\tDiffState\x12\x1a\n" +
+	"\x16DIFF_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11DIFF_STATE_QUEUED\x10\x01\x12\x1a\n" +
+	"\x16DIFF_STATE_IN_PROGRESS\x10\x02\x12\x13\n" +
+	"\x0fDIFF_STATE_DONE\x10\x03\x12\x15\n" +
+	"\x11DIFF_STATE_FAILED\x10\x04\x12\x17\n" +
+	"\x13DIFF_STATE_REJECTED\x10\x05\x12\x18\n" +
+	"\x14DIFF_STATE_CANCELLED\x10\x06B\x13Z\x11o3/api/o3/v1;o3v1b\x06proto3"
 
 var (
 	file_api_o3_v1_types_proto_rawDescOnce sync.Once
@@ -1571,46 +2191,51 @@ func file_api_o3_v1_types_proto_rawDescGZIP() []byte {
 	return file_api_o3_v1_types_proto_rawDescData
 }
 
-var file_api_o3_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_api_o3_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_o3_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_api_o3_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_api_o3_v1_types_proto_goTypes = []any{
 	(Permission)(0),       // 0: o3.v1.Permission
 	(EntryKind)(0),        // 1: o3.v1.EntryKind
-	(*Pair)(nil),          // 2: o3.v1.Pair
-	(*Extent)(nil),        // 3: o3.v1.Extent
-	(*Checksum)(nil),      // 4: o3.v1.Checksum
-	(*Headers)(nil),       // 5: o3.v1.Headers
-	(*Grant)(nil),         // 6: o3.v1.Grant
-	(*KeyInfo)(nil),       // 7: o3.v1.KeyInfo
-	(*VolumeInfo)(nil),    // 8: o3.v1.VolumeInfo
-	(*BucketInfo)(nil),    // 9: o3.v1.BucketInfo
-	(*UploadInfo)(nil),    // 10: o3.v1.UploadInfo
-	(*PartInfo)(nil),      // 11: o3.v1.PartInfo
-	(*Preconditions)(nil), // 12: o3.v1.Preconditions
-	(*UserInfo)(nil),      // 13: o3.v1.UserInfo
-	(*AccessKeyInfo)(nil), // 14: o3.v1.AccessKeyInfo
+	(DiffState)(0),        // 2: o3.v1.DiffState
+	(*Pair)(nil),          // 3: o3.v1.Pair
+	(*Extent)(nil),        // 4: o3.v1.Extent
+	(*Checksum)(nil),      // 5: o3.v1.Checksum
+	(*Headers)(nil),       // 6: o3.v1.Headers
+	(*Grant)(nil),         // 7: o3.v1.Grant
+	(*KeyInfo)(nil),       // 8: o3.v1.KeyInfo
+	(*VolumeInfo)(nil),    // 9: o3.v1.VolumeInfo
+	(*BucketInfo)(nil),    // 10: o3.v1.BucketInfo
+	(*UploadInfo)(nil),    // 11: o3.v1.UploadInfo
+	(*PartInfo)(nil),      // 12: o3.v1.PartInfo
+	(*Preconditions)(nil), // 13: o3.v1.Preconditions
+	(*UserInfo)(nil),      // 14: o3.v1.UserInfo
+	(*AccessKeyInfo)(nil), // 15: o3.v1.AccessKeyInfo
+	(*SnapshotInfo)(nil),  // 16: o3.v1.SnapshotInfo
+	(*DiffJob)(nil),       // 17: o3.v1.DiffJob
+	(*DiffEntry)(nil),     // 18: o3.v1.DiffEntry
 }
 var file_api_o3_v1_types_proto_depIdxs = []int32{
-	2,  // 0: o3.v1.Headers.user:type_name -> o3.v1.Pair
+	3,  // 0: o3.v1.Headers.user:type_name -> o3.v1.Pair
 	0,  // 1: o3.v1.Grant.permissions:type_name -> o3.v1.Permission
 	1,  // 2: o3.v1.KeyInfo.kind:type_name -> o3.v1.EntryKind
-	5,  // 3: o3.v1.KeyInfo.headers:type_name -> o3.v1.Headers
-	2,  // 4: o3.v1.KeyInfo.tags:type_name -> o3.v1.Pair
-	6,  // 5: o3.v1.KeyInfo.grants:type_name -> o3.v1.Grant
-	4,  // 6: o3.v1.KeyInfo.checksum:type_name -> o3.v1.Checksum
-	3,  // 7: o3.v1.KeyInfo.extents:type_name -> o3.v1.Extent
-	6,  // 8: o3.v1.VolumeInfo.grants:type_name -> o3.v1.Grant
-	6,  // 9: o3.v1.BucketInfo.grants:type_name -> o3.v1.Grant
-	2,  // 10: o3.v1.BucketInfo.tags:type_name -> o3.v1.Pair
-	5,  // 11: o3.v1.UploadInfo.headers:type_name -> o3.v1.Headers
-	2,  // 12: o3.v1.UploadInfo.tags:type_name -> o3.v1.Pair
-	4,  // 13: o3.v1.PartInfo.checksum:type_name -> o3.v1.Checksum
-	3,  // 14: o3.v1.PartInfo.extents:type_name -> o3.v1.Extent
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	6,  // 3: o3.v1.KeyInfo.headers:type_name -> o3.v1.Headers
+	3,  // 4: o3.v1.KeyInfo.tags:type_name -> o3.v1.Pair
+	7,  // 5: o3.v1.KeyInfo.grants:type_name -> o3.v1.Grant
+	5,  // 6: o3.v1.KeyInfo.checksum:type_name -> o3.v1.Checksum
+	4,  // 7: o3.v1.KeyInfo.extents:type_name -> o3.v1.Extent
+	7,  // 8: o3.v1.VolumeInfo.grants:type_name -> o3.v1.Grant
+	7,  // 9: o3.v1.BucketInfo.grants:type_name -> o3.v1.Grant
+	3,  // 10: o3.v1.BucketInfo.tags:type_name -> o3.v1.Pair
+	6,  // 11: o3.v1.UploadInfo.headers:type_name -> o3.v1.Headers
+	3,  // 12: o3.v1.UploadInfo.tags:type_name -> o3.v1.Pair
+	5,  // 13: o3.v1.PartInfo.checksum:type_name -> o3.v1.Checksum
+	4,  // 14: o3.v1.PartInfo.extents:type_name -> o3.v1.Extent
+	2,  // 15: o3.v1.DiffJob.state:type_name -> o3.v1.DiffState
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_api_o3_v1_types_proto_init() }
@@ -1623,8 +2248,8 @@ func file_api_o3_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_o3_v1_types_proto_rawDesc), len(file_api_o3_v1_types_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

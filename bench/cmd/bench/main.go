@@ -4,6 +4,7 @@
 //
 //	go run ./cmd/bench s3          O3 beside versitygw, through S3
 //	go run ./cmd/bench namespace   the namespace beside raw Pebble; restart, memory, disk
+//	go run ./cmd/bench snapshots   snapshots and their diffs
 //	go run ./cmd/bench profile     CPU profiles of the server under load
 //	go run ./cmd/bench docs        put the results into docs/performance.md
 //
@@ -49,7 +50,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what: s3, namespace, profile or docs")
+		return fmt.Errorf("say what: s3, namespace, snapshots, profile or docs")
 	}
 	s, err := parse(args)
 	if err != nil {
@@ -61,10 +62,10 @@ func run(ctx context.Context, args []string) error {
 	if args[0] == "docs" {
 		return s.docs()
 	}
-	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "profile": s.profile}
+	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "snapshots": s.snapshots, "profile": s.profile}
 	command, ok := commands[args[0]]
 	if !ok {
-		return fmt.Errorf("%q is none of s3, namespace, profile, docs", args[0])
+		return fmt.Errorf("%q is none of s3, namespace, snapshots, profile, docs", args[0])
 	}
 	l, err := newLab(ctx, s)
 	if err != nil {

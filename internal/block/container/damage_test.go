@@ -420,3 +420,73 @@ func TestNewerFormats(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagesAreDistinct: a damaged range is one, however often reads, scrubs
+// and restarts meet it, until nobody misses it or a whole scrub does not meet it.
+func TestDamagesAreDistinct(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, tiny(fs))
+	data := content(3)
+	var ids []block.ID
+	for range 3 {
+		info, err := s.Put(t.Context(), bytes.NewReader(data), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, info.ID)
+	}
+	name := containerName(ids[0].Container, 1)
+	want := map[block.ID][]byte{ids[0]: data, ids[1]: data, ids[2]: data}
+	s.Close()
+	flip(t, fs, name, headSize+recordHead+3)
+
+	s = open(t, tiny(fs))
+	scrub := func() ScrubReport {
+		r, err := s.Scrub(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	check := func(when string, n int) {
+		t.Helper()
+		if got := s.Damages(); len(got) != n {
+			t.Errorf("%s: %d damaged ranges, want %d: %v", when, len(got), n, got)
+		}
+	}
+	for range 2 {
+		if corrupt, err := served(s, want); err != nil || len(corrupt) != 1 {
+			t.Fatalf("%v, %v", corrupt, err)
+		}
+	}
+	check("after two reads", 1)
+	for range 2 {
+		if r := scrub(); r.Damages != 1 {
+			t.Errorf("the scrub counts %d", r.Damages)
+		}
+		check("after a scrub", 1)
+	}
+	s.Close()
+	s = open(t, tiny(fs))
+	check("after a restart", 1)
+	if _, err := served(s, want); err != nil {
+		t.Fatal(err)
+	}
+	check("after a restart and a read", 1)
+	s.Close()
+	flip(t, fs, name, headSize+recordHead+3) // as it was
+	s = open(t, tiny(fs))
+	check("healed, and no scrub yet", 1)
+	if scrub(); len(s.Damages()) != 0 {
+		t.Errorf("a whole scrub met nothing, but there are %v", s.Damages())
+	}
+	s.Close()
+	flip(t, fs, name, headSize+recordHead+3)
+	s = open(t, tiny(fs))
+	scrub()
+	check("damaged again", 1)
+	if err := s.Delete(t.Context(), ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	check("the block is deleted", 0)
+}

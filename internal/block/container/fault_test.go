@@ -168,6 +168,35 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
+// TestDiskFullText: what is refused after a full disk says that, and not that
+// a reserve was reached which nobody asked for.
+func TestDiskFullText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewCrashableMem()
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 5 << 20, TotalBytes: 1 << 40})
+		f := &faults{fail: kinds(syscall.ENOSPC, errorfs.OpFileWriteAt, errorfs.OpCreate)}
+		o := tiny(f.wrap(mem))
+		o.Reserve = -1
+		s := open(t, o)
+		put := func() error {
+			_, err := s.Put(t.Context(), strings.NewReader("0123456789"), 10)
+			return err
+		}
+		f.on.Store(true)
+		for _, want := range []string{"the disk is full; ", "the disk was full a moment ago; it is tried again within 1.2s; "} {
+			err := put()
+			if text := errs.Message(err); errs.KindOf(err) != errs.ReadOnly || !strings.Contains(text, want) || strings.Contains(text, "reserve") {
+				t.Errorf("%v: want %q", err, want)
+			}
+		}
+		f.on.Store(false)
+		time.Sleep(fullPause + spaceEvery)
+		if err := put(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestFullWhileSealing: without space for its index a container stays as it
 // is, and the next Open makes the index.
 func TestFullWhileSealing(t *testing.T) {

@@ -73,7 +73,7 @@ type Listener struct {
 	// Torn is called at Open for the end of a container that a crash cut off:
 	// bytes from offset on that were never acknowledged and are dropped.
 	Torn func(file string, offset, bytes int64)
-	// ReadOnly is called when the disk reserve is reached (on) and when
+	// ReadOnly is called when the disk is full or its reserve reached (on) and when
 	// writing is possible again; free is in bytes, -1 when unknown.
 	ReadOnly func(on bool, free int64)
 	// Sealed is called when a container got its index.

@@ -12,6 +12,8 @@ import (
 const (
 	markEvery = time.Second
 	trimEvery = 10 * time.Second
+
+	scrubRetry = time.Minute // longest wait after a scrub that failed
 )
 
 // Run does the work in the background until ctx ends: it seals full
@@ -117,7 +119,7 @@ func (s *Store) runScrub(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(s.o.ReclaimInterval):
+			case <-time.After(min(s.o.ReclaimInterval, scrubRetry)):
 			}
 		}
 	}

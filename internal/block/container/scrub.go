@@ -37,7 +37,26 @@ type scrubState struct {
 	running sync.Mutex // held by the scrub
 	mu      sync.Mutex
 	report  ScrubReport
+	told    map[spot]bool // what report counts; those it lists, of one before Open
 	saved   time.Time
+}
+
+// count puts d into the report, unless it is there: a container in which a
+// scrub was interrupted is read again. The caller holds mu.
+func (c *scrubState) count(d Damage) {
+	if c.told[spotOf(d)] {
+		return
+	}
+	if c.told == nil {
+		c.told = map[spot]bool{}
+	}
+	if len(c.told) < knownMost {
+		c.told[spotOf(d)] = true
+	}
+	c.report.Damages++
+	if len(c.report.Damaged) < scrubListed {
+		c.report.Damaged = append(c.report.Damaged, d)
+	}
 }
 
 // ScrubStatus returns the report of the scrub under way, or of the last one;
@@ -64,10 +83,13 @@ func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	s.update(func(r *ScrubReport) {
 		if r.Started.IsZero() || !r.Finished.IsZero() {
 			*r = ScrubReport{Started: time.Now().UTC()}
+			s.scrub.told = nil
+			s.known.begin()
 		}
 	})
 	err := s.scrubAll(ctx, limiter(s.o.ScrubRate))
 	if err == nil {
+		s.known.end()
 		s.update(func(r *ScrubReport) { r.Finished = time.Now().UTC() })
 	}
 	if serr := s.saveScrub(); serr != nil && err == nil {
@@ -96,11 +118,8 @@ func (s *Store) scrubAll(ctx context.Context, l *rate.Limiter) error {
 				return nil
 			}
 			s.damaged(d)
-			s.update(func(r *ScrubReport) {
-				r.Damages++
-				if len(r.Damaged) < scrubListed {
-					r.Damaged = append(r.Damaged, d)
-				}
+			s.update(func(*ScrubReport) {
+				s.scrub.count(d)
 			})
 			return nil
 		},
@@ -209,7 +228,11 @@ func (s *Store) loadScrub() error {
 	}
 	var r ScrubReport
 	if json.Unmarshal(body, &r) == nil {
-		s.scrub.report = r
+		s.scrub.report, s.scrub.told = r, map[spot]bool{}
+		for _, d := range r.Damaged {
+			s.scrub.told[spotOf(d)] = true
+			s.known.note(d)
+		}
 	}
 	return nil
 }

@@ -53,11 +53,11 @@ func (g *space) admit(n int64) error {
 // "" when it is the reserve.
 func (g *space) refusal(why string) error {
 	g.mu.Lock()
-	free := g.free
+	free, full := g.free, !g.full.IsZero()
 	g.mu.Unlock()
 	if why == "" {
-		if free < 0 {
-			why = "the disk was full a moment ago"
+		if free < 0 || full && free >= g.resume() {
+			why = fmt.Sprintf("the disk was full a moment ago; it is tried again within %v", fullPause+spaceEvery)
 		} else {
 			why = fmt.Sprintf("%s free, the reserve is %s; writing resumes at %s",
 				mib(free), mib(g.reserve), mib(g.resume()))

@@ -73,6 +73,7 @@ type Store struct {
 	buffers *buffers
 	space   *space
 	scrub   scrubState
+	known   known
 	count   counters
 	early   []Damage // found by Open, for Verify
 }
@@ -242,8 +243,9 @@ func (s *Store) all() []*box {
 	return out
 }
 
-// damaged tells of damage and returns it.
+// damaged tells of damage, remembers and returns it.
 func (s *Store) damaged(d Damage) Damage {
+	s.known.note(d)
 	s.count.damages.Add(1)
 	s.o.Listener.Damaged(d)
 	return d

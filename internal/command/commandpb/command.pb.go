@@ -576,6 +576,754 @@ func (x *ExpireOpenKeysReply) GetKeys() uint32 {
 	return 0
 }
 
+// RestoreKeys puts keys and explicit directories back as a snapshot has them,
+// at most 1,000. A path whose row is as the snapshot has it is left alone.
+type RestoreKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	SnapshotOp    uint64                 `protobuf:"varint,3,opt,name=snapshot_op,json=snapshotOp,proto3" json:"snapshot_op,omitempty"`
+	Paths         []string               `protobuf:"bytes,4,rep,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreKeys) Reset() {
+	*x = RestoreKeys{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreKeys) ProtoMessage() {}
+
+func (x *RestoreKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreKeys.ProtoReflect.Descriptor instead.
+func (*RestoreKeys) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RestoreKeys) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *RestoreKeys) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *RestoreKeys) GetSnapshotOp() uint64 {
+	if x != nil {
+		return x.SnapshotOp
+	}
+	return 0
+}
+
+func (x *RestoreKeys) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+type RestoreKeysReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*RestoredKey         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // of the first paths; fewer than asked for: send the rest again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreKeysReply) Reset() {
+	*x = RestoreKeysReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreKeysReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreKeysReply) ProtoMessage() {}
+
+func (x *RestoreKeysReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreKeysReply.ProtoReflect.Descriptor instead.
+func (*RestoreKeysReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RestoreKeysReply) GetResults() []*RestoredKey {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type RestoredKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // of package errs
+	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	Restored      bool                   `protobuf:"varint,3,opt,name=restored,proto3" json:"restored,omitempty"` // else it was so already
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoredKey) Reset() {
+	*x = RestoredKey{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoredKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoredKey) ProtoMessage() {}
+
+func (x *RestoredKey) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoredKey.ProtoReflect.Descriptor instead.
+func (*RestoredKey) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RestoredKey) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *RestoredKey) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RestoredKey) GetRestored() bool {
+	if x != nil {
+		return x.Restored
+	}
+	return false
+}
+
+func (x *RestoredKey) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// ReclaimSnapshot drops what only a deleted snapshot saw, looking at no more
+// than limit rows.
+type ReclaimSnapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BucketId      uint64                 `protobuf:"varint,1,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
+	SnapshotOp    uint64                 `protobuf:"varint,2,opt,name=snapshot_op,json=snapshotOp,proto3" json:"snapshot_op,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReclaimSnapshot) Reset() {
+	*x = ReclaimSnapshot{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReclaimSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReclaimSnapshot) ProtoMessage() {}
+
+func (x *ReclaimSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReclaimSnapshot.ProtoReflect.Descriptor instead.
+func (*ReclaimSnapshot) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReclaimSnapshot) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
+func (x *ReclaimSnapshot) GetSnapshotOp() uint64 {
+	if x != nil {
+		return x.SnapshotOp
+	}
+	return 0
+}
+
+func (x *ReclaimSnapshot) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ReclaimSnapshotReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          uint32                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`   // rows looked at
+	Freed         uint32                 `protobuf:"varint,2,opt,name=freed,proto3" json:"freed,omitempty"` // history rows dropped
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`   // nothing of it is left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReclaimSnapshotReply) Reset() {
+	*x = ReclaimSnapshotReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReclaimSnapshotReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReclaimSnapshotReply) ProtoMessage() {}
+
+func (x *ReclaimSnapshotReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReclaimSnapshotReply.ProtoReflect.Descriptor instead.
+func (*ReclaimSnapshotReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReclaimSnapshotReply) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ReclaimSnapshotReply) GetFreed() uint32 {
+	if x != nil {
+		return x.Freed
+	}
+	return 0
+}
+
+func (x *ReclaimSnapshotReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+// CreateDiffJob makes a job QUEUED, unless one of the same pair and options is
+// QUEUED, IN_PROGRESS or DONE: that one is the answer.
+type CreateDiffJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	FromOp        uint64                 `protobuf:"varint,3,opt,name=from_op,json=fromOp,proto3" json:"from_op,omitempty"`
+	ToOp          uint64                 `protobuf:"varint,4,opt,name=to_op,json=toOp,proto3" json:"to_op,omitempty"` // 0: live
+	Full          bool                   `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
+	Ordered       bool                   `protobuf:"varint,6,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	Prefix        string                 `protobuf:"bytes,7,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Types         []string               `protobuf:"bytes,8,rep,name=types,proto3" json:"types,omitempty"`
+	Options       uint64                 `protobuf:"varint,9,opt,name=options,proto3" json:"options,omitempty"` // a hash of full, ordered, prefix and types
+	From          string                 `protobuf:"bytes,10,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,11,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateDiffJob) Reset() {
+	*x = CreateDiffJob{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDiffJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDiffJob) ProtoMessage() {}
+
+func (x *CreateDiffJob) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDiffJob.ProtoReflect.Descriptor instead.
+func (*CreateDiffJob) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CreateDiffJob) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *CreateDiffJob) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *CreateDiffJob) GetFromOp() uint64 {
+	if x != nil {
+		return x.FromOp
+	}
+	return 0
+}
+
+func (x *CreateDiffJob) GetToOp() uint64 {
+	if x != nil {
+		return x.ToOp
+	}
+	return 0
+}
+
+func (x *CreateDiffJob) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *CreateDiffJob) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
+func (x *CreateDiffJob) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *CreateDiffJob) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *CreateDiffJob) GetOptions() uint64 {
+	if x != nil {
+		return x.Options
+	}
+	return 0
+}
+
+func (x *CreateDiffJob) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CreateDiffJob) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type CreateDiffJobReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *DiffJobKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Job           *v1.DiffJob            `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Existed       bool                   `protobuf:"varint,3,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateDiffJobReply) Reset() {
+	*x = CreateDiffJobReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDiffJobReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDiffJobReply) ProtoMessage() {}
+
+func (x *CreateDiffJobReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDiffJobReply.ProtoReflect.Descriptor instead.
+func (*CreateDiffJobReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CreateDiffJobReply) GetKey() *DiffJobKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *CreateDiffJobReply) GetJob() *v1.DiffJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *CreateDiffJobReply) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+type DiffJobKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BucketId      uint64                 `protobuf:"varint,1,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
+	FromOp        uint64                 `protobuf:"varint,2,opt,name=from_op,json=fromOp,proto3" json:"from_op,omitempty"`
+	ToOp          uint64                 `protobuf:"varint,3,opt,name=to_op,json=toOp,proto3" json:"to_op,omitempty"`
+	Options       uint64                 `protobuf:"varint,4,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffJobKey) Reset() {
+	*x = DiffJobKey{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffJobKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffJobKey) ProtoMessage() {}
+
+func (x *DiffJobKey) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffJobKey.ProtoReflect.Descriptor instead.
+func (*DiffJobKey) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DiffJobKey) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
+func (x *DiffJobKey) GetFromOp() uint64 {
+	if x != nil {
+		return x.FromOp
+	}
+	return 0
+}
+
+func (x *DiffJobKey) GetToOp() uint64 {
+	if x != nil {
+		return x.ToOp
+	}
+	return 0
+}
+
+func (x *DiffJobKey) GetOptions() uint64 {
+	if x != nil {
+		return x.Options
+	}
+	return 0
+}
+
+// UpdateDiffJob moves a job from one of the states expected to another.
+type UpdateDiffJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *DiffJobKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	JobId         uint64                 `protobuf:"varint,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Expected      []v1.DiffState         `protobuf:"varint,3,rep,packed,name=expected,proto3,enum=o3.v1.DiffState" json:"expected,omitempty"`
+	State         v1.DiffState           `protobuf:"varint,4,opt,name=state,proto3,enum=o3.v1.DiffState" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Entries       uint64                 `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
+	PinnedOp      uint64                 `protobuf:"varint,7,opt,name=pinned_op,json=pinnedOp,proto3" json:"pinned_op,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateDiffJob) Reset() {
+	*x = UpdateDiffJob{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateDiffJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateDiffJob) ProtoMessage() {}
+
+func (x *UpdateDiffJob) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateDiffJob.ProtoReflect.Descriptor instead.
+func (*UpdateDiffJob) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UpdateDiffJob) GetKey() *DiffJobKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *UpdateDiffJob) GetJobId() uint64 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
+func (x *UpdateDiffJob) GetExpected() []v1.DiffState {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+func (x *UpdateDiffJob) GetState() v1.DiffState {
+	if x != nil {
+		return x.State
+	}
+	return v1.DiffState(0)
+}
+
+func (x *UpdateDiffJob) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UpdateDiffJob) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *UpdateDiffJob) GetPinnedOp() uint64 {
+	if x != nil {
+		return x.PinnedOp
+	}
+	return 0
+}
+
+type UpdateDiffJobReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *v1.DiffJob            `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateDiffJobReply) Reset() {
+	*x = UpdateDiffJobReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateDiffJobReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateDiffJobReply) ProtoMessage() {}
+
+func (x *UpdateDiffJobReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateDiffJobReply.ProtoReflect.Descriptor instead.
+func (*UpdateDiffJobReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *UpdateDiffJobReply) GetJob() *v1.DiffJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+// ForgetDiffJob drops the row of a job that is over.
+type ForgetDiffJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *DiffJobKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	JobId         uint64                 `protobuf:"varint,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetDiffJob) Reset() {
+	*x = ForgetDiffJob{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetDiffJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetDiffJob) ProtoMessage() {}
+
+func (x *ForgetDiffJob) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetDiffJob.ProtoReflect.Descriptor instead.
+func (*ForgetDiffJob) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ForgetDiffJob) GetKey() *DiffJobKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ForgetDiffJob) GetJobId() uint64 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
 var File_internal_command_commandpb_command_proto protoreflect.FileDescriptor
 
 const file_internal_command_commandpb_command_proto_rawDesc = "" +
@@ -614,7 +1362,65 @@ const file_internal_command_commandpb_command_proto_rawDesc = "" +
 	"\tbefore_ms\x18\x01 \x01(\x03R\bbeforeMs\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\")\n" +
 	"\x13ExpireOpenKeysReply\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\rR\x04keysB\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
+	"\x04keys\x18\x01 \x01(\rR\x04keys\"t\n" +
+	"\vRestoreKeys\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1f\n" +
+	"\vsnapshot_op\x18\x03 \x01(\x04R\n" +
+	"snapshotOp\x12\x14\n" +
+	"\x05paths\x18\x04 \x03(\tR\x05paths\"H\n" +
+	"\x10RestoreKeysReply\x124\n" +
+	"\aresults\x18\x01 \x03(\v2\x1a.o3.command.v1.RestoredKeyR\aresults\"k\n" +
+	"\vRestoredKey\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
+	"\brestored\x18\x03 \x01(\bR\brestored\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"e\n" +
+	"\x0fReclaimSnapshot\x12\x1b\n" +
+	"\tbucket_id\x18\x01 \x01(\x04R\bbucketId\x12\x1f\n" +
+	"\vsnapshot_op\x18\x02 \x01(\x04R\n" +
+	"snapshotOp\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"T\n" +
+	"\x14ReclaimSnapshotReply\x12\x12\n" +
+	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x14\n" +
+	"\x05freed\x18\x02 \x01(\rR\x05freed\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\x87\x02\n" +
+	"\rCreateDiffJob\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x17\n" +
+	"\afrom_op\x18\x03 \x01(\x04R\x06fromOp\x12\x13\n" +
+	"\x05to_op\x18\x04 \x01(\x04R\x04toOp\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\x12\x18\n" +
+	"\aordered\x18\x06 \x01(\bR\aordered\x12\x16\n" +
+	"\x06prefix\x18\a \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05types\x18\b \x03(\tR\x05types\x12\x18\n" +
+	"\aoptions\x18\t \x01(\x04R\aoptions\x12\x12\n" +
+	"\x04from\x18\n" +
+	" \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\v \x01(\tR\x02to\"}\n" +
+	"\x12CreateDiffJobReply\x12+\n" +
+	"\x03key\x18\x01 \x01(\v2\x19.o3.command.v1.DiffJobKeyR\x03key\x12 \n" +
+	"\x03job\x18\x02 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\x12\x18\n" +
+	"\aexisted\x18\x03 \x01(\bR\aexisted\"q\n" +
+	"\n" +
+	"DiffJobKey\x12\x1b\n" +
+	"\tbucket_id\x18\x01 \x01(\x04R\bbucketId\x12\x17\n" +
+	"\afrom_op\x18\x02 \x01(\x04R\x06fromOp\x12\x13\n" +
+	"\x05to_op\x18\x03 \x01(\x04R\x04toOp\x12\x18\n" +
+	"\aoptions\x18\x04 \x01(\x04R\aoptions\"\xf8\x01\n" +
+	"\rUpdateDiffJob\x12+\n" +
+	"\x03key\x18\x01 \x01(\v2\x19.o3.command.v1.DiffJobKeyR\x03key\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\x04R\x05jobId\x12,\n" +
+	"\bexpected\x18\x03 \x03(\x0e2\x10.o3.v1.DiffStateR\bexpected\x12&\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x10.o3.v1.DiffStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
+	"\aentries\x18\x06 \x01(\x04R\aentries\x12\x1b\n" +
+	"\tpinned_op\x18\a \x01(\x04R\bpinnedOp\"6\n" +
+	"\x12UpdateDiffJobReply\x12 \n" +
+	"\x03job\x18\x01 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\"S\n" +
+	"\rForgetDiffJob\x12+\n" +
+	"\x03key\x18\x01 \x01(\v2\x19.o3.command.v1.DiffJobKeyR\x03key\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\x04R\x05jobIdB\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
 
 var (
 	file_internal_command_commandpb_command_proto_rawDescOnce sync.Once
@@ -628,7 +1434,7 @@ func file_internal_command_commandpb_command_proto_rawDescGZIP() []byte {
 	return file_internal_command_commandpb_command_proto_rawDescData
 }
 
-var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_internal_command_commandpb_command_proto_goTypes = []any{
 	(*Request)(nil),               // 0: o3.command.v1.Request
 	(*Reply)(nil),                 // 1: o3.command.v1.Reply
@@ -640,16 +1446,37 @@ var file_internal_command_commandpb_command_proto_goTypes = []any{
 	(*ExpireClientsReply)(nil),    // 7: o3.command.v1.ExpireClientsReply
 	(*ExpireOpenKeys)(nil),        // 8: o3.command.v1.ExpireOpenKeys
 	(*ExpireOpenKeysReply)(nil),   // 9: o3.command.v1.ExpireOpenKeysReply
-	(*v1.Stamp)(nil),              // 10: o3.v1.Stamp
+	(*RestoreKeys)(nil),           // 10: o3.command.v1.RestoreKeys
+	(*RestoreKeysReply)(nil),      // 11: o3.command.v1.RestoreKeysReply
+	(*RestoredKey)(nil),           // 12: o3.command.v1.RestoredKey
+	(*ReclaimSnapshot)(nil),       // 13: o3.command.v1.ReclaimSnapshot
+	(*ReclaimSnapshotReply)(nil),  // 14: o3.command.v1.ReclaimSnapshotReply
+	(*CreateDiffJob)(nil),         // 15: o3.command.v1.CreateDiffJob
+	(*CreateDiffJobReply)(nil),    // 16: o3.command.v1.CreateDiffJobReply
+	(*DiffJobKey)(nil),            // 17: o3.command.v1.DiffJobKey
+	(*UpdateDiffJob)(nil),         // 18: o3.command.v1.UpdateDiffJob
+	(*UpdateDiffJobReply)(nil),    // 19: o3.command.v1.UpdateDiffJobReply
+	(*ForgetDiffJob)(nil),         // 20: o3.command.v1.ForgetDiffJob
+	(*v1.Stamp)(nil),              // 21: o3.v1.Stamp
+	(*v1.DiffJob)(nil),            // 22: o3.v1.DiffJob
+	(v1.DiffState)(0),             // 23: o3.v1.DiffState
 }
 var file_internal_command_commandpb_command_proto_depIdxs = []int32{
-	10, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
+	21, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
 	5,  // 1: o3.command.v1.FreedBlocks.rows:type_name -> o3.command.v1.DeletedKey
-	2,  // [2:2] is the sub-list for method output_type
-	2,  // [2:2] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	12, // 2: o3.command.v1.RestoreKeysReply.results:type_name -> o3.command.v1.RestoredKey
+	17, // 3: o3.command.v1.CreateDiffJobReply.key:type_name -> o3.command.v1.DiffJobKey
+	22, // 4: o3.command.v1.CreateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	17, // 5: o3.command.v1.UpdateDiffJob.key:type_name -> o3.command.v1.DiffJobKey
+	23, // 6: o3.command.v1.UpdateDiffJob.expected:type_name -> o3.v1.DiffState
+	23, // 7: o3.command.v1.UpdateDiffJob.state:type_name -> o3.v1.DiffState
+	22, // 8: o3.command.v1.UpdateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	17, // 9: o3.command.v1.ForgetDiffJob.key:type_name -> o3.command.v1.DiffJobKey
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_internal_command_commandpb_command_proto_init() }
@@ -663,7 +1490,7 @@ func file_internal_command_commandpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_command_commandpb_command_proto_rawDesc), len(file_internal_command_commandpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

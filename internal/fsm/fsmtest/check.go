@@ -22,6 +22,11 @@ type State struct {
 	Entries int
 	Uploads int
 	Open    int
+	Past    int // rows of both tables of history
+	Touches int // rows of the journal
+	Live    int // snapshots
+	Deleted int // snapshots being reclaimed
+	Cells   int
 }
 
 type checker struct {
@@ -41,10 +46,13 @@ type tally struct {
 	bytes, keys, dirs             uint64
 	uploadBytes, uploads          uint64
 	open, pending, buckets, parts uint64
+
+	live, reclaims, heldBytes, heldNames, past, touches, newest uint64
 }
 
 // Check walks a store and reports the first thing that does not hold: usage
-// counters equal what the rows add up to; a block has a row of refs exactly if
+// counters, of snapshots too, equal what the rows add up to; every row of
+// history began before it ended and has a touch that reclaim finds it by; a block has a row of refs exactly if
 // it is named more than once, with that count; rows of smalls are those that
 // are named; a freed block has no name and is freed once; every directory
 // hangs where it is; every entry is in a directory that exists or waits to be
@@ -57,7 +65,7 @@ func Check(r kv.Reader) (*State, error) {
 		queued: map[schema.DirKey]bool{},
 	}
 	for _, step := range []func() error{
-		c.walkVolumes, c.walkEntries, c.walkUploads, c.walkQueues, c.checkCounters, c.checkBlocks, c.checkDirs, c.checkDigest,
+		c.walkVolumes, c.walkEntries, c.walkUploads, c.walkQueues, c.walkSnapshots, c.walkHistory, c.checkCounters, c.checkBlocks, c.checkDirs, c.checkDigest,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -226,13 +234,15 @@ func (c *checker) checkCounters() error {
 		got := tally{
 			volume: k.Volume, bytes: b.UsedBytes, keys: b.UsedKeys, dirs: b.UsedDirectories, uploadBytes: b.UploadBytes,
 			uploads: b.Uploads, open: b.OpenKeys, pending: b.PendingDirectories,
+			live: b.LiveSnapshots, reclaims: b.Reclaims, heldBytes: b.SnapshotBytes, heldNames: b.SnapshotNames,
+			past: b.HistoryRows, touches: b.JournalRows, newest: b.NewestSnapshot,
 		}
 		if got != *t {
 			return fmt.Errorf("bucket %s counts %+v, its rows are %+v", k.Name, got, *t)
 		}
 		v := c.volumes[k.Volume]
-		v.bytes += t.bytes + t.uploadBytes
-		v.keys += t.keys + t.dirs
+		v.bytes += t.bytes + t.uploadBytes + t.heldBytes
+		v.keys += t.keys + t.dirs + t.heldNames
 		return nil
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/command"
 	"o3/internal/command/commandpb"
 	"o3/internal/errs"
 	"o3/internal/kv"
@@ -66,13 +67,14 @@ func Diff(before, after []Row) string {
 	return b.String()
 }
 
-// learn notes the names of buckets and directories.
+// learn notes the names of buckets and directories; that of a directory that is
+// known from history only has its id in it.
 func (p *Printer) learn(rows []Row) {
 	type hung struct {
 		id  uint64
 		row *schemapb.Dir
 	}
-	var dirs []hung
+	var dirs, past []hung
 	for _, r := range rows {
 		switch m := decode(r).(type) {
 		case *schemapb.Volume:
@@ -81,16 +83,24 @@ func (p *Printer) learn(rows []Row) {
 			k, _ := schema.Buckets.ParseKey([]byte(r.Key))
 			p.names[m.ObjectId] = k.Name + ":"
 		case *schemapb.Dir:
-			k, _ := schema.Dirs.ParseKey([]byte(r.Key))
-			dirs = append(dirs, hung{uint64(k.Dir), m})
+			if k, err := schema.Dirs.ParseKey([]byte(r.Key)); err == nil {
+				dirs = append(dirs, hung{uint64(k.Dir), m})
+			} else if k, err := schema.DirHistory.ParseKey([]byte(r.Key)); err == nil {
+				past = append(past, hung{uint64(k.Dir), m})
+			}
 		}
 	}
-	for more := true; more; {
-		more = false
-		for _, d := range dirs {
-			parent, ok := p.names[d.row.ParentId]
-			if _, known := p.names[d.id]; ok && !known {
-				p.names[d.id], more = parent+d.row.Name, true
+	for _, d := range past {
+		d.row.Name = strings.TrimSuffix(d.row.Name, "/") + "#" + ID(d.id) + "/"
+	}
+	for _, list := range [][]hung{dirs, append(dirs, past...)} { // what is live first
+		for more := true; more; {
+			more = false
+			for _, d := range list {
+				parent, ok := p.names[d.row.ParentId]
+				if _, known := p.names[d.id]; ok && !known {
+					p.names[d.id], more = parent+d.row.Name, true
+				}
 			}
 		}
 	}
@@ -151,10 +161,38 @@ func (p *Printer) key(key string) string {
 	case "clients":
 		k, _ := schema.Clients.ParseKey(b)
 		s = fmt.Sprint(k)
+	case "snapshots", "reclaims":
+		k, _ := schema.Snapshots.ParseKey(append(schema.Snapshots.Prefix(), b[1:]...))
+		s = fmt.Sprintf("%s%d", p.name(k.Bucket), k.Op)
+	case "snapshotNames":
+		k, _ := schema.SnapshotNames.ParseKey(b)
+		s = p.name(k.Bucket) + k.Name
+	case "history":
+		k, _ := schema.History.ParseKey(b)
+		s = fmt.Sprintf("%s%s until %d", p.name(k.Parent), k.Name, k.Until)
+	case "dirHistory":
+		k, _ := schema.DirHistory.ParseKey(b)
+		s = fmt.Sprintf("%s%s until %d", p.name(k.Bucket), ID(uint64(k.Dir)), k.Until)
+	case "journal":
+		k, _ := schema.Journal.ParseKey(b)
+		s = fmt.Sprintf("%d %s%s", k.Op, p.name(k.Parent), k.Name)
+	case "cells", "cellEnds":
+		s = p.cell(b)
+	case "snapDiffJobTable":
+		k, _ := schema.DiffJobs.ParseKey(b)
+		s = fmt.Sprintf("%s%d-%d options %d", p.name(k.Bucket), k.From, k.To, k.Options)
 	default:
 		s = key[1:]
 	}
 	return t.Name + " " + s
+}
+
+func (p *Printer) cell(key []byte) string {
+	k, err := schema.Cells.ParseKey(key)
+	if err != nil {
+		k, _ = schema.CellEnds.ParseKey(key)
+	}
+	return fmt.Sprintf("%s[%d,%d]", p.name(k.Bucket), k.First, k.Last)
 }
 
 // decode returns the record of a row, nil when it has none.
@@ -192,6 +230,26 @@ func decode(r Row) proto.Message {
 		m, err = schema.DeletedDirs.Decode(k, v)
 	case "clients":
 		m, err = schema.Clients.Decode(k, v)
+	case "reclaims":
+		m, err = schema.Reclaims.Decode(k, v)
+	case "history":
+		m, err = schema.History.Decode(k, v)
+	case "dirHistory":
+		m, err = schema.DirHistory.Decode(k, v)
+	case "journal":
+		m, err = schema.Journal.Decode(k, v)
+	case "snapshots":
+		m, err = schema.Snapshots.Decode(k, v)
+	case "snapshotNames":
+		m, err = schema.SnapshotNames.Decode(k, v)
+	case "cells":
+		m, err = schema.Cells.Decode(k, v)
+	case "cellEnds":
+		m, err = schema.CellEnds.Decode(k, v)
+	case "snapDiffJobTable":
+		m, err = schema.DiffJobs.Decode(k, v)
+	case "counters":
+		m, err = schema.Counters.Decode(k, v)
 	}
 	if err != nil {
 		return nil
@@ -204,8 +262,21 @@ func (p *Printer) record(r Row) string {
 	if small, ok := m.(*schemapb.Small); ok {
 		return smallText(small.Data)
 	}
+	if e, ok := m.(*schemapb.Entry); ok && r.Key[0] == schema.History.Prefix()[0] {
+		return pastText(e)
+	}
 	return Text(m)
 }
+
+// pastText prints a row of history: whose it is, and the tag of the rest, which
+// is that of the live row before.
+func pastText(e *schemapb.Entry) string {
+	return fmt.Sprintf("object_id:%s since:%d born:%d size:%d tag:%s", ID(e.ObjectId), e.Since, e.Born, e.Size, tagText(command.ContentTag(e)))
+}
+
+// tagText prints the last digits of a content tag: enough to tell those of a
+// script apart.
+func tagText(tag uint64) string { return fmt.Sprintf("%04x", tag&0xffff) }
 
 func smallText(data []byte) string {
 	var list schemapb.Extents
@@ -257,6 +328,9 @@ func fieldText(m protoreflect.Message, f protoreflect.FieldDescriptor) string {
 	if !m.Has(f) {
 		return ""
 	}
+	if _, ok := m.Interface().(*schemapb.Counters); ok && strings.HasSuffix(string(f.Name()), "_bytes") {
+		return "" // the lengths of encoded rows, which Check adds up
+	}
 	if !f.IsList() {
 		return valueText(f, m.Get(f))
 	}
@@ -280,15 +354,22 @@ func valueText(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	case protoreflect.MessageKind:
 		return messageText(v.Message().Interface())
 	case protoreflect.EnumKind:
+		if name == "state" {
+			return command.StateName(o3v1.DiffState(v.Enum()))
+		}
 		s := string(f.Enum().Values().ByNumber(v.Enum()).Name())
 		return strings.ToLower(s[strings.LastIndexByte(s, '_')+1:])
 	case protoreflect.BytesKind:
-		if name == "reply" {
+		switch name {
+		case "reply":
 			return replyText(v.Bytes())
+		case "cursor":
+			k, err := schema.Journal.ParseKey(v.Bytes())
+			return fmt.Sprintf("{%d %s %v}", k.Op, k.Name, errs.KindOf(err))
 		}
 		return bytesText(v.Bytes())
 	case protoreflect.StringKind:
-		if id := v.String(); name == "upload_id" {
+		if id := v.String(); slices.Contains([]string{"upload_id", "snapshot_id", "job_id"}, name) {
 			var n uint64
 			fmt.Sscanf(id, "%x", &n)
 			return ID(n)
@@ -298,7 +379,11 @@ func valueText(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch {
 	case name == "kind":
 		return errs.Kind(v.Uint()).String()
-	case slices.Contains([]string{"object_id", "parent_id", "bucket_id", "dir_id", "session"}, name):
+	case name == "state":
+		return command.StateName(o3v1.DiffState(v.Uint()))
+	case strings.HasSuffix(name, "_tag"):
+		return tagText(v.Uint())
+	case slices.Contains([]string{"object_id", "parent_id", "bucket_id", "dir_id", "session", "old_id", "new_id", "job_id"}, name):
 		return ID(v.Uint())
 	case strings.HasSuffix(name, "_ms"):
 		return fmt.Sprintf("%+dms", v.Int()-Start)

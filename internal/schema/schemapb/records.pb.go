@@ -266,8 +266,10 @@ type Bucket struct {
 	Grants             []*v1.Grant            `protobuf:"bytes,19,rep,name=grants,proto3" json:"grants,omitempty"`
 	Tags               []*v1.Pair             `protobuf:"bytes,20,rep,name=tags,proto3" json:"tags,omitempty"`
 	Reclaims           uint64                 `protobuf:"varint,21,opt,name=reclaims,proto3" json:"reclaims,omitempty"`
-	SnapshotNames      uint64                 `protobuf:"varint,22,opt,name=snapshot_names,json=snapshotNames,proto3" json:"snapshot_names,omitempty"`
-	Versioning         uint32                 `protobuf:"varint,23,opt,name=versioning,proto3" json:"versioning,omitempty"` // 0: never enabled
+	SnapshotNames      uint64                 `protobuf:"varint,22,opt,name=snapshot_names,json=snapshotNames,proto3" json:"snapshot_names,omitempty"` // held by snapshots alone
+	Versioning         uint32                 `protobuf:"varint,23,opt,name=versioning,proto3" json:"versioning,omitempty"`                            // 0: never enabled
+	JournalRows        uint64                 `protobuf:"varint,24,opt,name=journal_rows,json=journalRows,proto3" json:"journal_rows,omitempty"`
+	HistoryRows        uint64                 `protobuf:"varint,25,opt,name=history_rows,json=historyRows,proto3" json:"history_rows,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -459,6 +461,20 @@ func (x *Bucket) GetSnapshotNames() uint64 {
 func (x *Bucket) GetVersioning() uint32 {
 	if x != nil {
 		return x.Versioning
+	}
+	return 0
+}
+
+func (x *Bucket) GetJournalRows() uint64 {
+	if x != nil {
+		return x.JournalRows
+	}
+	return 0
+}
+
+func (x *Bucket) GetHistoryRows() uint64 {
+	if x != nil {
+		return x.HistoryRows
 	}
 	return 0
 }
@@ -1536,6 +1552,713 @@ func (x *Answer) GetReply() []byte {
 	return nil
 }
 
+// Counters is a store-wide tally, kept exact by every apply.
+type Counters struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     uint64                 `protobuf:"varint,1,opt,name=snapshots,proto3" json:"snapshots,omitempty"`                           // live ones
+	Reclaims      uint64                 `protobuf:"varint,2,opt,name=reclaims,proto3" json:"reclaims,omitempty"`                             // deleted snapshots that are still being reclaimed
+	HistoryRows   uint64                 `protobuf:"varint,3,opt,name=history_rows,json=historyRows,proto3" json:"history_rows,omitempty"`    // of both history tables
+	HistoryBytes  uint64                 `protobuf:"varint,4,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"` // of their keys and values
+	JournalRows   uint64                 `protobuf:"varint,5,opt,name=journal_rows,json=journalRows,proto3" json:"journal_rows,omitempty"`
+	JournalBytes  uint64                 `protobuf:"varint,6,opt,name=journal_bytes,json=journalBytes,proto3" json:"journal_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counters) Reset() {
+	*x = Counters{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counters) ProtoMessage() {}
+
+func (x *Counters) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counters.ProtoReflect.Descriptor instead.
+func (*Counters) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Counters) GetSnapshots() uint64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *Counters) GetReclaims() uint64 {
+	if x != nil {
+		return x.Reclaims
+	}
+	return 0
+}
+
+func (x *Counters) GetHistoryRows() uint64 {
+	if x != nil {
+		return x.HistoryRows
+	}
+	return 0
+}
+
+func (x *Counters) GetHistoryBytes() uint64 {
+	if x != nil {
+		return x.HistoryBytes
+	}
+	return 0
+}
+
+func (x *Counters) GetJournalRows() uint64 {
+	if x != nil {
+		return x.JournalRows
+	}
+	return 0
+}
+
+func (x *Counters) GetJournalBytes() uint64 {
+	if x != nil {
+		return x.JournalBytes
+	}
+	return 0
+}
+
+// Snapshot is a point in time of a bucket: the op that made it is in its key.
+type Snapshot struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ObjectId  uint64                 `protobuf:"varint,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	CreatedMs int64                  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	Owner     string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"` // who made it
+	// What the bucket held then; what was deleted already but not purged yet is
+	// taken off as the purge gets to it.
+	UsedBytes       uint64 `protobuf:"varint,5,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	UsedKeys        uint64 `protobuf:"varint,6,opt,name=used_keys,json=usedKeys,proto3" json:"used_keys,omitempty"`
+	UsedDirectories uint64 `protobuf:"varint,7,opt,name=used_directories,json=usedDirectories,proto3" json:"used_directories,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Snapshot) GetObjectId() uint64 {
+	if x != nil {
+		return x.ObjectId
+	}
+	return 0
+}
+
+func (x *Snapshot) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Snapshot) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Snapshot) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Snapshot) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *Snapshot) GetUsedKeys() uint64 {
+	if x != nil {
+		return x.UsedKeys
+	}
+	return 0
+}
+
+func (x *Snapshot) GetUsedDirectories() uint64 {
+	if x != nil {
+		return x.UsedDirectories
+	}
+	return 0
+}
+
+// SnapshotName finds a live snapshot by its name.
+type SnapshotName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            uint64                 `protobuf:"varint,1,opt,name=op,proto3" json:"op,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotName) Reset() {
+	*x = SnapshotName{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotName) ProtoMessage() {}
+
+func (x *SnapshotName) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotName.ProtoReflect.Descriptor instead.
+func (*SnapshotName) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SnapshotName) GetOp() uint64 {
+	if x != nil {
+		return x.Op
+	}
+	return 0
+}
+
+// Reclaim is a deleted snapshot whose rows are being dropped.
+type Reclaim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      *Snapshot              `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	DeletedOp     uint64                 `protobuf:"varint,4,opt,name=deleted_op,json=deletedOp,proto3" json:"deleted_op,omitempty"`
+	DeletedMs     int64                  `protobuf:"varint,5,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"`
+	Until         uint64                 `protobuf:"varint,6,opt,name=until,proto3" json:"until,omitempty"`        // the journal is read up to this op, inclusive
+	Read          uint64                 `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`          // and has been read up to here
+	Cursor        []byte                 `protobuf:"bytes,8,opt,name=cursor,proto3" json:"cursor,omitempty"`       // the key of the last journal row that was read
+	Rows          uint64                 `protobuf:"varint,9,opt,name=rows,proto3" json:"rows,omitempty"`          // journal rows read
+	Freed         uint64                 `protobuf:"varint,10,opt,name=freed,proto3" json:"freed,omitempty"`       // history rows dropped
+	Trimming      bool                   `protobuf:"varint,11,opt,name=trimming,proto3" json:"trimming,omitempty"` // all is read; the journal is being cut
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reclaim) Reset() {
+	*x = Reclaim{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reclaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reclaim) ProtoMessage() {}
+
+func (x *Reclaim) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
+func (*Reclaim) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Reclaim) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *Reclaim) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *Reclaim) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *Reclaim) GetDeletedOp() uint64 {
+	if x != nil {
+		return x.DeletedOp
+	}
+	return 0
+}
+
+func (x *Reclaim) GetDeletedMs() int64 {
+	if x != nil {
+		return x.DeletedMs
+	}
+	return 0
+}
+
+func (x *Reclaim) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *Reclaim) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *Reclaim) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *Reclaim) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Reclaim) GetFreed() uint64 {
+	if x != nil {
+		return x.Freed
+	}
+	return 0
+}
+
+func (x *Reclaim) GetTrimming() bool {
+	if x != nil {
+		return x.Trimming
+	}
+	return false
+}
+
+// Touch is a change of a row of entries while its bucket had a live snapshot.
+type Touch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OldId         uint64                 `protobuf:"varint,1,opt,name=old_id,json=oldId,proto3" json:"old_id,omitempty"` // object that was there, 0: none
+	NewId         uint64                 `protobuf:"varint,2,opt,name=new_id,json=newId,proto3" json:"new_id,omitempty"` // object that is there now, 0: none
+	OldSince      uint64                 `protobuf:"varint,3,opt,name=old_since,json=oldSince,proto3" json:"old_since,omitempty"`
+	OldTag        uint64                 `protobuf:"fixed64,4,opt,name=old_tag,json=oldTag,proto3" json:"old_tag,omitempty"` // of what a diff calls content
+	NewTag        uint64                 `protobuf:"fixed64,5,opt,name=new_tag,json=newTag,proto3" json:"new_tag,omitempty"`
+	ModifiedMs    int64                  `protobuf:"varint,6,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"` // of the new row
+	Purge         bool                   `protobuf:"varint,7,opt,name=purge,proto3" json:"purge,omitempty"`                             // the row went with a deleted directory above it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Touch) Reset() {
+	*x = Touch{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Touch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Touch) ProtoMessage() {}
+
+func (x *Touch) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Touch.ProtoReflect.Descriptor instead.
+func (*Touch) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Touch) GetOldId() uint64 {
+	if x != nil {
+		return x.OldId
+	}
+	return 0
+}
+
+func (x *Touch) GetNewId() uint64 {
+	if x != nil {
+		return x.NewId
+	}
+	return 0
+}
+
+func (x *Touch) GetOldSince() uint64 {
+	if x != nil {
+		return x.OldSince
+	}
+	return 0
+}
+
+func (x *Touch) GetOldTag() uint64 {
+	if x != nil {
+		return x.OldTag
+	}
+	return 0
+}
+
+func (x *Touch) GetNewTag() uint64 {
+	if x != nil {
+		return x.NewTag
+	}
+	return 0
+}
+
+func (x *Touch) GetModifiedMs() int64 {
+	if x != nil {
+		return x.ModifiedMs
+	}
+	return 0
+}
+
+func (x *Touch) GetPurge() bool {
+	if x != nil {
+		return x.Purge
+	}
+	return false
+}
+
+// Cell counts the bytes and names that no live row holds any more, and that
+// exactly the live snapshots from one to another see.
+type Cell struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Names         uint64                 `protobuf:"varint,2,opt,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cell) Reset() {
+	*x = Cell{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cell) ProtoMessage() {}
+
+func (x *Cell) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cell.ProtoReflect.Descriptor instead.
+func (*Cell) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Cell) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Cell) GetNames() uint64 {
+	if x != nil {
+		return x.Names
+	}
+	return 0
+}
+
+// CellEnd finds a cell by its later end.
+type CellEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CellEnd) Reset() {
+	*x = CellEnd{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CellEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CellEnd) ProtoMessage() {}
+
+func (x *CellEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CellEnd.ProtoReflect.Descriptor instead.
+func (*CellEnd) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{23}
+}
+
+// DiffJob is a snapshot diff that was asked for.
+type DiffJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         uint64                 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"` // names as they were when it was submitted
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`     // empty: the live bucket
+	Full          bool                   `protobuf:"varint,6,opt,name=full,proto3" json:"full,omitempty"`
+	Ordered       bool                   `protobuf:"varint,7,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	Prefix        string                 `protobuf:"bytes,8,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Types         []string               `protobuf:"bytes,9,rep,name=types,proto3" json:"types,omitempty"`
+	State         uint32                 `protobuf:"varint,10,opt,name=state,proto3" json:"state,omitempty"` // o3.v1.DiffState
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Owner         string                 `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
+	CreatedMs     int64                  `protobuf:"varint,13,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	StartedMs     int64                  `protobuf:"varint,14,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	FinishedMs    int64                  `protobuf:"varint,15,opt,name=finished_ms,json=finishedMs,proto3" json:"finished_ms,omitempty"`
+	Entries       uint64                 `protobuf:"varint,16,opt,name=entries,proto3" json:"entries,omitempty"`
+	PinnedOp      uint64                 `protobuf:"varint,17,opt,name=pinned_op,json=pinnedOp,proto3" json:"pinned_op,omitempty"` // the op that stood for the live bucket
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffJob) Reset() {
+	*x = DiffJob{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffJob) ProtoMessage() {}
+
+func (x *DiffJob) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffJob.ProtoReflect.Descriptor instead.
+func (*DiffJob) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DiffJob) GetJobId() uint64 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
+func (x *DiffJob) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DiffJob) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DiffJob) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *DiffJob) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *DiffJob) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *DiffJob) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
+func (x *DiffJob) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DiffJob) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *DiffJob) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *DiffJob) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DiffJob) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DiffJob) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetFinishedMs() int64 {
+	if x != nil {
+		return x.FinishedMs
+	}
+	return 0
+}
+
+func (x *DiffJob) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *DiffJob) GetPinnedOp() uint64 {
+	if x != nil {
+		return x.PinnedOp
+	}
+	return 0
+}
+
 var File_internal_schema_schemapb_records_proto protoreflect.FileDescriptor
 
 const file_internal_schema_schemapb_records_proto_rawDesc = "" +
@@ -1567,7 +2290,7 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"used_names\x18\t \x01(\x04R\tusedNames\x12\x18\n" +
 	"\abuckets\x18\n" +
 	" \x01(\x04R\abuckets\x12$\n" +
-	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\xfe\x05\n" +
+	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\xc4\x06\n" +
 	"\x06Bucket\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\x04R\bobjectId\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x04R\x05since\x12\x16\n" +
@@ -1599,7 +2322,9 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"\x0esnapshot_names\x18\x16 \x01(\x04R\rsnapshotNames\x12\x1e\n" +
 	"\n" +
 	"versioning\x18\x17 \x01(\rR\n" +
-	"versioning\"\xf4\x03\n" +
+	"versioning\x12!\n" +
+	"\fjournal_rows\x18\x18 \x01(\x04R\vjournalRows\x12!\n" +
+	"\fhistory_rows\x18\x19 \x01(\x04R\vhistoryRows\"\xf4\x03\n" +
 	"\x05Entry\x12$\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x10.o3.v1.EntryKindR\x04kind\x12\x1b\n" +
 	"\tobject_id\x18\x02 \x01(\x04R\bobjectId\x12\x14\n" +
@@ -1697,7 +2422,76 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"\aanswers\x18\x03 \x03(\v2\x14.o3.schema.v1.AnswerR\aanswers\":\n" +
 	"\x06Answer\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
-	"\x05reply\x18\x02 \x01(\fR\x05replyB\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
+	"\x05reply\x18\x02 \x01(\fR\x05reply\"\xd4\x01\n" +
+	"\bCounters\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x01(\x04R\tsnapshots\x12\x1a\n" +
+	"\breclaims\x18\x02 \x01(\x04R\breclaims\x12!\n" +
+	"\fhistory_rows\x18\x03 \x01(\x04R\vhistoryRows\x12#\n" +
+	"\rhistory_bytes\x18\x04 \x01(\x04R\fhistoryBytes\x12!\n" +
+	"\fjournal_rows\x18\x05 \x01(\x04R\vjournalRows\x12#\n" +
+	"\rjournal_bytes\x18\x06 \x01(\x04R\fjournalBytes\"\xd7\x01\n" +
+	"\bSnapshot\x12\x1b\n" +
+	"\tobject_id\x18\x01 \x01(\x04R\bobjectId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\x05 \x01(\x04R\tusedBytes\x12\x1b\n" +
+	"\tused_keys\x18\x06 \x01(\x04R\busedKeys\x12)\n" +
+	"\x10used_directories\x18\a \x01(\x04R\x0fusedDirectories\"\x1e\n" +
+	"\fSnapshotName\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\x04R\x02op\"\xb3\x02\n" +
+	"\aReclaim\x122\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x16.o3.schema.v1.SnapshotR\bsnapshot\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x1d\n" +
+	"\n" +
+	"deleted_op\x18\x04 \x01(\x04R\tdeletedOp\x12\x1d\n" +
+	"\n" +
+	"deleted_ms\x18\x05 \x01(\x03R\tdeletedMs\x12\x14\n" +
+	"\x05until\x18\x06 \x01(\x04R\x05until\x12\x12\n" +
+	"\x04read\x18\a \x01(\x04R\x04read\x12\x16\n" +
+	"\x06cursor\x18\b \x01(\fR\x06cursor\x12\x12\n" +
+	"\x04rows\x18\t \x01(\x04R\x04rows\x12\x14\n" +
+	"\x05freed\x18\n" +
+	" \x01(\x04R\x05freed\x12\x1a\n" +
+	"\btrimming\x18\v \x01(\bR\btrimming\"\xbb\x01\n" +
+	"\x05Touch\x12\x15\n" +
+	"\x06old_id\x18\x01 \x01(\x04R\x05oldId\x12\x15\n" +
+	"\x06new_id\x18\x02 \x01(\x04R\x05newId\x12\x1b\n" +
+	"\told_since\x18\x03 \x01(\x04R\boldSince\x12\x17\n" +
+	"\aold_tag\x18\x04 \x01(\x06R\x06oldTag\x12\x17\n" +
+	"\anew_tag\x18\x05 \x01(\x06R\x06newTag\x12\x1f\n" +
+	"\vmodified_ms\x18\x06 \x01(\x03R\n" +
+	"modifiedMs\x12\x14\n" +
+	"\x05purge\x18\a \x01(\bR\x05purge\"2\n" +
+	"\x04Cell\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05names\x18\x02 \x01(\x04R\x05names\"\t\n" +
+	"\aCellEnd\"\xaa\x03\n" +
+	"\aDiffJob\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x12\n" +
+	"\x04full\x18\x06 \x01(\bR\x04full\x12\x18\n" +
+	"\aordered\x18\a \x01(\bR\aordered\x12\x16\n" +
+	"\x06prefix\x18\b \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05types\x18\t \x03(\tR\x05types\x12\x14\n" +
+	"\x05state\x18\n" +
+	" \x01(\rR\x05state\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x14\n" +
+	"\x05owner\x18\f \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\r \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\x0e \x01(\x03R\tstartedMs\x12\x1f\n" +
+	"\vfinished_ms\x18\x0f \x01(\x03R\n" +
+	"finishedMs\x12\x18\n" +
+	"\aentries\x18\x10 \x01(\x04R\aentries\x12\x1b\n" +
+	"\tpinned_op\x18\x11 \x01(\x04R\bpinnedOpB\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
 
 var (
 	file_internal_schema_schemapb_records_proto_rawDescOnce sync.Once
@@ -1711,7 +2505,7 @@ func file_internal_schema_schemapb_records_proto_rawDescGZIP() []byte {
 	return file_internal_schema_schemapb_records_proto_rawDescData
 }
 
-var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_internal_schema_schemapb_records_proto_goTypes = []any{
 	(*Position)(nil),      // 0: o3.schema.v1.Position
 	(*Volume)(nil),        // 1: o3.schema.v1.Volume
@@ -1730,35 +2524,44 @@ var file_internal_schema_schemapb_records_proto_goTypes = []any{
 	(*AccessKey)(nil),     // 14: o3.schema.v1.AccessKey
 	(*Client)(nil),        // 15: o3.schema.v1.Client
 	(*Answer)(nil),        // 16: o3.schema.v1.Answer
-	(*v1.Grant)(nil),      // 17: o3.v1.Grant
-	(*v1.Pair)(nil),       // 18: o3.v1.Pair
-	(v1.EntryKind)(0),     // 19: o3.v1.EntryKind
-	(*v1.Extent)(nil),     // 20: o3.v1.Extent
-	(*v1.Headers)(nil),    // 21: o3.v1.Headers
-	(*v1.Checksum)(nil),   // 22: o3.v1.Checksum
+	(*Counters)(nil),      // 17: o3.schema.v1.Counters
+	(*Snapshot)(nil),      // 18: o3.schema.v1.Snapshot
+	(*SnapshotName)(nil),  // 19: o3.schema.v1.SnapshotName
+	(*Reclaim)(nil),       // 20: o3.schema.v1.Reclaim
+	(*Touch)(nil),         // 21: o3.schema.v1.Touch
+	(*Cell)(nil),          // 22: o3.schema.v1.Cell
+	(*CellEnd)(nil),       // 23: o3.schema.v1.CellEnd
+	(*DiffJob)(nil),       // 24: o3.schema.v1.DiffJob
+	(*v1.Grant)(nil),      // 25: o3.v1.Grant
+	(*v1.Pair)(nil),       // 26: o3.v1.Pair
+	(v1.EntryKind)(0),     // 27: o3.v1.EntryKind
+	(*v1.Extent)(nil),     // 28: o3.v1.Extent
+	(*v1.Headers)(nil),    // 29: o3.v1.Headers
+	(*v1.Checksum)(nil),   // 30: o3.v1.Checksum
 }
 var file_internal_schema_schemapb_records_proto_depIdxs = []int32{
-	17, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
-	17, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
-	18, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
-	19, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
-	20, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
-	21, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
-	18, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
-	17, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
-	22, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
-	20, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
-	21, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
-	18, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
-	20, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
-	22, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
-	20, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
+	25, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
+	25, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
+	26, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
+	27, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
+	28, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
+	29, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
+	26, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
+	25, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
+	30, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
+	28, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
+	29, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
+	26, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
+	28, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
+	30, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
+	28, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
 	16, // 15: o3.schema.v1.Client.answers:type_name -> o3.schema.v1.Answer
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	18, // 16: o3.schema.v1.Reclaim.snapshot:type_name -> o3.schema.v1.Snapshot
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_internal_schema_schemapb_records_proto_init() }
@@ -1772,7 +2575,7 @@ func file_internal_schema_schemapb_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_schema_schemapb_records_proto_rawDesc), len(file_internal_schema_schemapb_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -93,6 +93,28 @@ const (
 	OMCompleteUploadProcedure = "/o3.v1.OM/CompleteUpload"
 	// OMAbortUploadProcedure is the fully-qualified name of the OM's AbortUpload RPC.
 	OMAbortUploadProcedure = "/o3.v1.OM/AbortUpload"
+	// OMCreateSnapshotProcedure is the fully-qualified name of the OM's CreateSnapshot RPC.
+	OMCreateSnapshotProcedure = "/o3.v1.OM/CreateSnapshot"
+	// OMGetSnapshotProcedure is the fully-qualified name of the OM's GetSnapshot RPC.
+	OMGetSnapshotProcedure = "/o3.v1.OM/GetSnapshot"
+	// OMListSnapshotsProcedure is the fully-qualified name of the OM's ListSnapshots RPC.
+	OMListSnapshotsProcedure = "/o3.v1.OM/ListSnapshots"
+	// OMRenameSnapshotProcedure is the fully-qualified name of the OM's RenameSnapshot RPC.
+	OMRenameSnapshotProcedure = "/o3.v1.OM/RenameSnapshot"
+	// OMDeleteSnapshotProcedure is the fully-qualified name of the OM's DeleteSnapshot RPC.
+	OMDeleteSnapshotProcedure = "/o3.v1.OM/DeleteSnapshot"
+	// OMRestoreSnapshotProcedure is the fully-qualified name of the OM's RestoreSnapshot RPC.
+	OMRestoreSnapshotProcedure = "/o3.v1.OM/RestoreSnapshot"
+	// OMSubmitDiffProcedure is the fully-qualified name of the OM's SubmitDiff RPC.
+	OMSubmitDiffProcedure = "/o3.v1.OM/SubmitDiff"
+	// OMGetDiffProcedure is the fully-qualified name of the OM's GetDiff RPC.
+	OMGetDiffProcedure = "/o3.v1.OM/GetDiff"
+	// OMCancelDiffProcedure is the fully-qualified name of the OM's CancelDiff RPC.
+	OMCancelDiffProcedure = "/o3.v1.OM/CancelDiff"
+	// OMListDiffsProcedure is the fully-qualified name of the OM's ListDiffs RPC.
+	OMListDiffsProcedure = "/o3.v1.OM/ListDiffs"
+	// OMForgetDiffProcedure is the fully-qualified name of the OM's ForgetDiff RPC.
+	OMForgetDiffProcedure = "/o3.v1.OM/ForgetDiff"
 	// OMCreateUserProcedure is the fully-qualified name of the OM's CreateUser RPC.
 	OMCreateUserProcedure = "/o3.v1.OM/CreateUser"
 	// OMListUsersProcedure is the fully-qualified name of the OM's ListUsers RPC.
@@ -147,6 +169,25 @@ type OMClient interface {
 	ListParts(context.Context, *v1.ListPartsRequest) (*v1.ListPartsResponse, error)
 	CompleteUpload(context.Context, *v1.CompleteUploadRequest) (*v1.CompleteUploadResponse, error)
 	AbortUpload(context.Context, *v1.AbortUploadRequest) (*v1.AbortUploadResponse, error)
+	CreateSnapshot(context.Context, *v1.CreateSnapshotRequest) (*v1.CreateSnapshotResponse, error)
+	GetSnapshot(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error)
+	ListSnapshots(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error)
+	RenameSnapshot(context.Context, *v1.RenameSnapshotRequest) (*v1.RenameSnapshotResponse, error)
+	// DeleteSnapshot takes the snapshot away at once; its space is reclaimed in
+	// the background.
+	DeleteSnapshot(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error)
+	// RestoreSnapshot puts back one page of a key, a prefix or the bucket; call
+	// again with next_token until there is none.
+	RestoreSnapshot(context.Context, *v1.RestoreSnapshotRequest) (*v1.RestoreSnapshotResponse, error)
+	// SubmitDiff asks for the difference of two snapshots. One job serves all who
+	// ask for the same pair with the same options.
+	SubmitDiff(context.Context, *v1.SubmitDiffRequest) (*v1.SubmitDiffResponse, error)
+	// GetDiff tells where a job stands and, once it is DONE, a page of its report.
+	GetDiff(context.Context, *v1.GetDiffRequest) (*v1.GetDiffResponse, error)
+	CancelDiff(context.Context, *v1.CancelDiffRequest) (*v1.CancelDiffResponse, error)
+	ListDiffs(context.Context, *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error)
+	// ForgetDiff drops a job that is over, and its report.
+	ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error)
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
 	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
@@ -339,6 +380,72 @@ func NewOMClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.
 			connect.WithSchema(oMMethods.ByName("AbortUpload")),
 			connect.WithClientOptions(opts...),
 		),
+		createSnapshot: connect.NewClient[v1.CreateSnapshotRequest, v1.CreateSnapshotResponse](
+			httpClient,
+			baseURL+OMCreateSnapshotProcedure,
+			connect.WithSchema(oMMethods.ByName("CreateSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		getSnapshot: connect.NewClient[v1.GetSnapshotRequest, v1.GetSnapshotResponse](
+			httpClient,
+			baseURL+OMGetSnapshotProcedure,
+			connect.WithSchema(oMMethods.ByName("GetSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		listSnapshots: connect.NewClient[v1.ListSnapshotsRequest, v1.ListSnapshotsResponse](
+			httpClient,
+			baseURL+OMListSnapshotsProcedure,
+			connect.WithSchema(oMMethods.ByName("ListSnapshots")),
+			connect.WithClientOptions(opts...),
+		),
+		renameSnapshot: connect.NewClient[v1.RenameSnapshotRequest, v1.RenameSnapshotResponse](
+			httpClient,
+			baseURL+OMRenameSnapshotProcedure,
+			connect.WithSchema(oMMethods.ByName("RenameSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteSnapshot: connect.NewClient[v1.DeleteSnapshotRequest, v1.DeleteSnapshotResponse](
+			httpClient,
+			baseURL+OMDeleteSnapshotProcedure,
+			connect.WithSchema(oMMethods.ByName("DeleteSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		restoreSnapshot: connect.NewClient[v1.RestoreSnapshotRequest, v1.RestoreSnapshotResponse](
+			httpClient,
+			baseURL+OMRestoreSnapshotProcedure,
+			connect.WithSchema(oMMethods.ByName("RestoreSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		submitDiff: connect.NewClient[v1.SubmitDiffRequest, v1.SubmitDiffResponse](
+			httpClient,
+			baseURL+OMSubmitDiffProcedure,
+			connect.WithSchema(oMMethods.ByName("SubmitDiff")),
+			connect.WithClientOptions(opts...),
+		),
+		getDiff: connect.NewClient[v1.GetDiffRequest, v1.GetDiffResponse](
+			httpClient,
+			baseURL+OMGetDiffProcedure,
+			connect.WithSchema(oMMethods.ByName("GetDiff")),
+			connect.WithClientOptions(opts...),
+		),
+		cancelDiff: connect.NewClient[v1.CancelDiffRequest, v1.CancelDiffResponse](
+			httpClient,
+			baseURL+OMCancelDiffProcedure,
+			connect.WithSchema(oMMethods.ByName("CancelDiff")),
+			connect.WithClientOptions(opts...),
+		),
+		listDiffs: connect.NewClient[v1.ListDiffsRequest, v1.ListDiffsResponse](
+			httpClient,
+			baseURL+OMListDiffsProcedure,
+			connect.WithSchema(oMMethods.ByName("ListDiffs")),
+			connect.WithClientOptions(opts...),
+		),
+		forgetDiff: connect.NewClient[v1.ForgetDiffRequest, v1.ForgetDiffResponse](
+			httpClient,
+			baseURL+OMForgetDiffProcedure,
+			connect.WithSchema(oMMethods.ByName("ForgetDiff")),
+			connect.WithClientOptions(opts...),
+		),
 		createUser: connect.NewClient[v1.CreateUserRequest, v1.CreateUserResponse](
 			httpClient,
 			baseURL+OMCreateUserProcedure,
@@ -432,6 +539,17 @@ type oMClient struct {
 	listParts       *connect.Client[v1.ListPartsRequest, v1.ListPartsResponse]
 	completeUpload  *connect.Client[v1.CompleteUploadRequest, v1.CompleteUploadResponse]
 	abortUpload     *connect.Client[v1.AbortUploadRequest, v1.AbortUploadResponse]
+	createSnapshot  *connect.Client[v1.CreateSnapshotRequest, v1.CreateSnapshotResponse]
+	getSnapshot     *connect.Client[v1.GetSnapshotRequest, v1.GetSnapshotResponse]
+	listSnapshots   *connect.Client[v1.ListSnapshotsRequest, v1.ListSnapshotsResponse]
+	renameSnapshot  *connect.Client[v1.RenameSnapshotRequest, v1.RenameSnapshotResponse]
+	deleteSnapshot  *connect.Client[v1.DeleteSnapshotRequest, v1.DeleteSnapshotResponse]
+	restoreSnapshot *connect.Client[v1.RestoreSnapshotRequest, v1.RestoreSnapshotResponse]
+	submitDiff      *connect.Client[v1.SubmitDiffRequest, v1.SubmitDiffResponse]
+	getDiff         *connect.Client[v1.GetDiffRequest, v1.GetDiffResponse]
+	cancelDiff      *connect.Client[v1.CancelDiffRequest, v1.CancelDiffResponse]
+	listDiffs       *connect.Client[v1.ListDiffsRequest, v1.ListDiffsResponse]
+	forgetDiff      *connect.Client[v1.ForgetDiffRequest, v1.ForgetDiffResponse]
 	createUser      *connect.Client[v1.CreateUserRequest, v1.CreateUserResponse]
 	listUsers       *connect.Client[v1.ListUsersRequest, v1.ListUsersResponse]
 	updateUser      *connect.Client[v1.UpdateUserRequest, v1.UpdateUserResponse]
@@ -696,6 +814,105 @@ func (c *oMClient) AbortUpload(ctx context.Context, req *v1.AbortUploadRequest) 
 	return nil, err
 }
 
+// CreateSnapshot calls o3.v1.OM.CreateSnapshot.
+func (c *oMClient) CreateSnapshot(ctx context.Context, req *v1.CreateSnapshotRequest) (*v1.CreateSnapshotResponse, error) {
+	response, err := c.createSnapshot.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetSnapshot calls o3.v1.OM.GetSnapshot.
+func (c *oMClient) GetSnapshot(ctx context.Context, req *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error) {
+	response, err := c.getSnapshot.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListSnapshots calls o3.v1.OM.ListSnapshots.
+func (c *oMClient) ListSnapshots(ctx context.Context, req *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error) {
+	response, err := c.listSnapshots.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RenameSnapshot calls o3.v1.OM.RenameSnapshot.
+func (c *oMClient) RenameSnapshot(ctx context.Context, req *v1.RenameSnapshotRequest) (*v1.RenameSnapshotResponse, error) {
+	response, err := c.renameSnapshot.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteSnapshot calls o3.v1.OM.DeleteSnapshot.
+func (c *oMClient) DeleteSnapshot(ctx context.Context, req *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error) {
+	response, err := c.deleteSnapshot.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RestoreSnapshot calls o3.v1.OM.RestoreSnapshot.
+func (c *oMClient) RestoreSnapshot(ctx context.Context, req *v1.RestoreSnapshotRequest) (*v1.RestoreSnapshotResponse, error) {
+	response, err := c.restoreSnapshot.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SubmitDiff calls o3.v1.OM.SubmitDiff.
+func (c *oMClient) SubmitDiff(ctx context.Context, req *v1.SubmitDiffRequest) (*v1.SubmitDiffResponse, error) {
+	response, err := c.submitDiff.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetDiff calls o3.v1.OM.GetDiff.
+func (c *oMClient) GetDiff(ctx context.Context, req *v1.GetDiffRequest) (*v1.GetDiffResponse, error) {
+	response, err := c.getDiff.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CancelDiff calls o3.v1.OM.CancelDiff.
+func (c *oMClient) CancelDiff(ctx context.Context, req *v1.CancelDiffRequest) (*v1.CancelDiffResponse, error) {
+	response, err := c.cancelDiff.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListDiffs calls o3.v1.OM.ListDiffs.
+func (c *oMClient) ListDiffs(ctx context.Context, req *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error) {
+	response, err := c.listDiffs.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ForgetDiff calls o3.v1.OM.ForgetDiff.
+func (c *oMClient) ForgetDiff(ctx context.Context, req *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error) {
+	response, err := c.forgetDiff.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // CreateUser calls o3.v1.OM.CreateUser.
 func (c *oMClient) CreateUser(ctx context.Context, req *v1.CreateUserRequest) (*v1.CreateUserResponse, error) {
 	response, err := c.createUser.CallUnary(ctx, connect.NewRequest(req))
@@ -818,6 +1035,25 @@ type OMHandler interface {
 	ListParts(context.Context, *v1.ListPartsRequest) (*v1.ListPartsResponse, error)
 	CompleteUpload(context.Context, *v1.CompleteUploadRequest) (*v1.CompleteUploadResponse, error)
 	AbortUpload(context.Context, *v1.AbortUploadRequest) (*v1.AbortUploadResponse, error)
+	CreateSnapshot(context.Context, *v1.CreateSnapshotRequest) (*v1.CreateSnapshotResponse, error)
+	GetSnapshot(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error)
+	ListSnapshots(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error)
+	RenameSnapshot(context.Context, *v1.RenameSnapshotRequest) (*v1.RenameSnapshotResponse, error)
+	// DeleteSnapshot takes the snapshot away at once; its space is reclaimed in
+	// the background.
+	DeleteSnapshot(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error)
+	// RestoreSnapshot puts back one page of a key, a prefix or the bucket; call
+	// again with next_token until there is none.
+	RestoreSnapshot(context.Context, *v1.RestoreSnapshotRequest) (*v1.RestoreSnapshotResponse, error)
+	// SubmitDiff asks for the difference of two snapshots. One job serves all who
+	// ask for the same pair with the same options.
+	SubmitDiff(context.Context, *v1.SubmitDiffRequest) (*v1.SubmitDiffResponse, error)
+	// GetDiff tells where a job stands and, once it is DONE, a page of its report.
+	GetDiff(context.Context, *v1.GetDiffRequest) (*v1.GetDiffResponse, error)
+	CancelDiff(context.Context, *v1.CancelDiffRequest) (*v1.CancelDiffResponse, error)
+	ListDiffs(context.Context, *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error)
+	// ForgetDiff drops a job that is over, and its report.
+	ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error)
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
 	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
@@ -1006,6 +1242,72 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 		connect.WithSchema(oMMethods.ByName("AbortUpload")),
 		connect.WithHandlerOptions(opts...),
 	)
+	oMCreateSnapshotHandler := connect.NewUnaryHandlerSimple(
+		OMCreateSnapshotProcedure,
+		svc.CreateSnapshot,
+		connect.WithSchema(oMMethods.ByName("CreateSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMGetSnapshotHandler := connect.NewUnaryHandlerSimple(
+		OMGetSnapshotProcedure,
+		svc.GetSnapshot,
+		connect.WithSchema(oMMethods.ByName("GetSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMListSnapshotsHandler := connect.NewUnaryHandlerSimple(
+		OMListSnapshotsProcedure,
+		svc.ListSnapshots,
+		connect.WithSchema(oMMethods.ByName("ListSnapshots")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMRenameSnapshotHandler := connect.NewUnaryHandlerSimple(
+		OMRenameSnapshotProcedure,
+		svc.RenameSnapshot,
+		connect.WithSchema(oMMethods.ByName("RenameSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMDeleteSnapshotHandler := connect.NewUnaryHandlerSimple(
+		OMDeleteSnapshotProcedure,
+		svc.DeleteSnapshot,
+		connect.WithSchema(oMMethods.ByName("DeleteSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMRestoreSnapshotHandler := connect.NewUnaryHandlerSimple(
+		OMRestoreSnapshotProcedure,
+		svc.RestoreSnapshot,
+		connect.WithSchema(oMMethods.ByName("RestoreSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMSubmitDiffHandler := connect.NewUnaryHandlerSimple(
+		OMSubmitDiffProcedure,
+		svc.SubmitDiff,
+		connect.WithSchema(oMMethods.ByName("SubmitDiff")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMGetDiffHandler := connect.NewUnaryHandlerSimple(
+		OMGetDiffProcedure,
+		svc.GetDiff,
+		connect.WithSchema(oMMethods.ByName("GetDiff")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMCancelDiffHandler := connect.NewUnaryHandlerSimple(
+		OMCancelDiffProcedure,
+		svc.CancelDiff,
+		connect.WithSchema(oMMethods.ByName("CancelDiff")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMListDiffsHandler := connect.NewUnaryHandlerSimple(
+		OMListDiffsProcedure,
+		svc.ListDiffs,
+		connect.WithSchema(oMMethods.ByName("ListDiffs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMForgetDiffHandler := connect.NewUnaryHandlerSimple(
+		OMForgetDiffProcedure,
+		svc.ForgetDiff,
+		connect.WithSchema(oMMethods.ByName("ForgetDiff")),
+		connect.WithHandlerOptions(opts...),
+	)
 	oMCreateUserHandler := connect.NewUnaryHandlerSimple(
 		OMCreateUserProcedure,
 		svc.CreateUser,
@@ -1124,6 +1426,28 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 			oMCompleteUploadHandler.ServeHTTP(w, r)
 		case OMAbortUploadProcedure:
 			oMAbortUploadHandler.ServeHTTP(w, r)
+		case OMCreateSnapshotProcedure:
+			oMCreateSnapshotHandler.ServeHTTP(w, r)
+		case OMGetSnapshotProcedure:
+			oMGetSnapshotHandler.ServeHTTP(w, r)
+		case OMListSnapshotsProcedure:
+			oMListSnapshotsHandler.ServeHTTP(w, r)
+		case OMRenameSnapshotProcedure:
+			oMRenameSnapshotHandler.ServeHTTP(w, r)
+		case OMDeleteSnapshotProcedure:
+			oMDeleteSnapshotHandler.ServeHTTP(w, r)
+		case OMRestoreSnapshotProcedure:
+			oMRestoreSnapshotHandler.ServeHTTP(w, r)
+		case OMSubmitDiffProcedure:
+			oMSubmitDiffHandler.ServeHTTP(w, r)
+		case OMGetDiffProcedure:
+			oMGetDiffHandler.ServeHTTP(w, r)
+		case OMCancelDiffProcedure:
+			oMCancelDiffHandler.ServeHTTP(w, r)
+		case OMListDiffsProcedure:
+			oMListDiffsHandler.ServeHTTP(w, r)
+		case OMForgetDiffProcedure:
+			oMForgetDiffHandler.ServeHTTP(w, r)
 		case OMCreateUserProcedure:
 			oMCreateUserHandler.ServeHTTP(w, r)
 		case OMListUsersProcedure:
@@ -1263,6 +1587,50 @@ func (UnimplementedOMHandler) CompleteUpload(context.Context, *v1.CompleteUpload
 
 func (UnimplementedOMHandler) AbortUpload(context.Context, *v1.AbortUploadRequest) (*v1.AbortUploadResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.AbortUpload is not implemented"))
+}
+
+func (UnimplementedOMHandler) CreateSnapshot(context.Context, *v1.CreateSnapshotRequest) (*v1.CreateSnapshotResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.CreateSnapshot is not implemented"))
+}
+
+func (UnimplementedOMHandler) GetSnapshot(context.Context, *v1.GetSnapshotRequest) (*v1.GetSnapshotResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.GetSnapshot is not implemented"))
+}
+
+func (UnimplementedOMHandler) ListSnapshots(context.Context, *v1.ListSnapshotsRequest) (*v1.ListSnapshotsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ListSnapshots is not implemented"))
+}
+
+func (UnimplementedOMHandler) RenameSnapshot(context.Context, *v1.RenameSnapshotRequest) (*v1.RenameSnapshotResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.RenameSnapshot is not implemented"))
+}
+
+func (UnimplementedOMHandler) DeleteSnapshot(context.Context, *v1.DeleteSnapshotRequest) (*v1.DeleteSnapshotResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.DeleteSnapshot is not implemented"))
+}
+
+func (UnimplementedOMHandler) RestoreSnapshot(context.Context, *v1.RestoreSnapshotRequest) (*v1.RestoreSnapshotResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.RestoreSnapshot is not implemented"))
+}
+
+func (UnimplementedOMHandler) SubmitDiff(context.Context, *v1.SubmitDiffRequest) (*v1.SubmitDiffResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.SubmitDiff is not implemented"))
+}
+
+func (UnimplementedOMHandler) GetDiff(context.Context, *v1.GetDiffRequest) (*v1.GetDiffResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.GetDiff is not implemented"))
+}
+
+func (UnimplementedOMHandler) CancelDiff(context.Context, *v1.CancelDiffRequest) (*v1.CancelDiffResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.CancelDiff is not implemented"))
+}
+
+func (UnimplementedOMHandler) ListDiffs(context.Context, *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ListDiffs is not implemented"))
+}
+
+func (UnimplementedOMHandler) ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ForgetDiff is not implemented"))
 }
 
 func (UnimplementedOMHandler) CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error) {

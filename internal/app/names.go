@@ -17,7 +17,8 @@ import (
 const keysShown = 10
 
 // nameKeys adds to each missing block the names it is known by: those of keys,
-// and of the uploads whose parts it is of. It costs a pass over the rows.
+// of keys that only snapshots still have, and of the uploads whose parts it is
+// of. It costs a pass over the rows.
 func (n *stoppedNode) nameKeys(ctx context.Context, lost map[block.ID]*finding) error {
 	buckets, err := n.bucketPaths()
 	if err != nil {
@@ -48,14 +49,25 @@ func (n *stoppedNode) nameKeys(ctx context.Context, lost map[block.ID]*finding) 
 		}
 		return ctx.Err()
 	}
+	path := func(k schema.EntryKey) (string, error) {
+		dir, err := v.Path(k.Bucket, k.Parent)
+		if errs.KindOf(err) == errs.NoSuchKey { // below a directory that was deleted
+			dir, err = fmt.Sprintf("(deleted directory %d)/", k.Parent), nil
+		}
+		return buckets[k.Bucket] + dir + k.Name, err
+	}
 	lower, upper := schema.Entries.All()
 	err = schema.Entries.Scan(n.store, lower, upper, func(k schema.EntryKey, e *schemapb.Entry) (bool, error) {
+		return true, named(e.Extents, func() (string, error) { return path(k) })
+	})
+	if err != nil {
+		return err
+	}
+	lower, upper = schema.History.All()
+	err = schema.History.Scan(n.store, lower, upper, func(k schema.HistoryKey, e *schemapb.Entry) (bool, error) {
 		return true, named(e.Extents, func() (string, error) {
-			dir, err := v.Path(k.Bucket, k.Parent)
-			if errs.KindOf(err) == errs.NoSuchKey { // below a directory that was deleted
-				dir, err = fmt.Sprintf("(deleted directory %d)/", k.Parent), nil
-			}
-			return buckets[k.Bucket] + dir + k.Name, err
+			now, err := path(k.EntryKey)
+			return now + " of a snapshot", err
 		})
 	})
 	if err != nil {

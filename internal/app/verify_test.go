@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	o3v1 "o3/api/o3/v1"
 	"o3/internal/cli"
 	"o3/internal/errs"
 )
@@ -136,6 +137,11 @@ func TestMissingBlocksAreNamed(t *testing.T) {
 	s.must("PUT", "/tree/d/e/f", nil, header("X-Amz-Copy-Source", "/flat/a/b"))
 	s.must("PUT", "/tree/alone", big)
 	s.must("PUT", "/tree/small", []byte("in its row"))
+	s.must("PUT", "/tree/d/was", big)
+	if _, err := s.om.CreateSnapshot(t.Context(), &o3v1.CreateSnapshotRequest{Volume: "s3v", Bucket: "tree", Name: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	s.must("DELETE", "/tree/d/was", nil)
 	upload := s.must("POST", "/tree/up/load?uploads=", nil).body
 	_, rest, _ := strings.Cut(string(upload), "<UploadId>")
 	id, _, _ := strings.Cut(rest, "<")
@@ -153,7 +159,7 @@ func TestMissingBlocksAreNamed(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	kind(t, verifyBlocks(t.Context(), s.Data, quietJSON, &out), errs.Corrupt, "3 missing blocks")
+	kind(t, verifyBlocks(t.Context(), s.Data, quietJSON, &out), errs.Corrupt, "4 missing blocks")
 	problems, sum := objects(t, &out)
 	var names []string
 	for _, p := range problems {
@@ -163,8 +169,8 @@ func TestMissingBlocksAreNamed(t *testing.T) {
 		names = append(names, strings.Join(p.Keys, " + "))
 	}
 	slices.Sort(names)
-	want := []string{"/s3v/flat/a/b + /s3v/tree/d/e/f", "/s3v/tree/alone", "part 7 of the upload of /s3v/tree/up/load"}
-	if !slices.Equal(names, want) || sum["missing"] != 3.0 {
+	want := []string{"/s3v/flat/a/b + /s3v/tree/d/e/f", "/s3v/tree/alone", "/s3v/tree/d/was of a snapshot", "part 7 of the upload of /s3v/tree/up/load"}
+	if !slices.Equal(names, want) || sum["missing"] != 4.0 {
 		t.Errorf("%q %v, want %q", names, sum, want)
 	}
 	out.Reset()

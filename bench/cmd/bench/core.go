@@ -181,6 +181,8 @@ func upTo(next *atomic.Uint64, n int, do operation) operation {
 type coreLoad struct {
 	om   *om.Service
 	next atomic.Uint64 // keys that are there, or being made
+
+	changed uint64 // the first of them have been changed otherwise
 }
 
 func (w *coreLoad) create(ctx context.Context, _ *rand.Rand) (int, error) {

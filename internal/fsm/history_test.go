@@ -43,7 +43,7 @@ func TestHistories(t *testing.T) {
 		n = 60
 	}
 	if os.Getenv("O3_NIGHTLY") != "" {
-		n, limit = 10_000, 10*time.Minute
+		n, limit = 10_000, 18*time.Minute
 	}
 	if d, ok := t.Deadline(); ok {
 		limit = min(limit, time.Until(d)/2)

@@ -13,7 +13,7 @@ const coverageDoc = "../../docs/coverage.md"
 
 var (
 	quoted   = regexp.MustCompile("`([^`]+)`")
-	goTest   = regexp.MustCompile(`^(?:[A-Z0-9_]+=\S+ )?go test (?:-tags e2e )?\./(\S+) -run '?(Test|Benchmark|Fuzz)(\w+)(?:/\S+)?\$?'?$`)
+	goTest   = regexp.MustCompile(`^(?:[A-Z0-9_]+=\S+ )?go test (?:-tags e2e )?\./(\S+) -run '?(Test|Benchmark|Fuzz)(\w+)(?:/([\w-]+))?\$?'?$`)
 	goBench  = regexp.MustCompile(`^go test \./(\S+) -run '\^\$' -bench (Benchmark)(\w+)$`)
 	benchRun = regexp.MustCompile(`^bench/run\.sh (\w+)`)
 	o3       = regexp.MustCompile(`^o3 ([a-z -]+[a-z])`)
@@ -54,10 +54,17 @@ func TestCoverageDocument(t *testing.T) {
 
 // exists tells what is wrong with a command of the document.
 func exists(command, cli string) error {
-	for _, form := range []*regexp.Regexp{goTest, goBench} {
-		if m := form.FindStringSubmatch(command); m != nil {
-			return hasFunc(filepath.Join("../..", m[1]), m[2]+m[3])
+	if m := goTest.FindStringSubmatch(command); m != nil {
+		dir := filepath.Join("../..", m[1])
+		if m[4] != "" {
+			if files, err := filepath.Glob(filepath.Join(dir, "testdata", m[4]+".txt")); err != nil || len(files) != 1 {
+				return fmt.Errorf("%s has no case %s", dir, m[4])
+			}
 		}
+		return hasFunc(dir, m[2]+m[3])
+	}
+	if m := goBench.FindStringSubmatch(command); m != nil {
+		return hasFunc(filepath.Join("../..", m[1]), m[2]+m[3])
 	}
 	if m := benchRun.FindStringSubmatch(command); m != nil {
 		main, err := os.ReadFile("../../bench/cmd/bench/main.go")

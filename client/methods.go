@@ -255,3 +255,34 @@ func (c *Client) ListDiffs(ctx context.Context, req *o3v1.ListDiffsRequest) (*o3
 func (c *Client) ForgetDiff(ctx context.Context, req *o3v1.ForgetDiffRequest) (*o3v1.ForgetDiffResponse, error) {
 	return read(ctx, c, "ForgetDiff", req, o3v1connect.OMClient.ForgetDiff)
 }
+
+// CreateImage makes an image of the node, or tells with which ticket to ask again.
+func (c *Client) CreateImage(ctx context.Context, req *o3v1.CreateImageRequest) (*o3v1.CreateImageResponse, error) {
+	return read(ctx, c, "CreateImage", req, o3v1connect.OMClient.CreateImage)
+}
+
+// ListImages returns the images of the node, the newest first.
+func (c *Client) ListImages(ctx context.Context, req *o3v1.ListImagesRequest) (*o3v1.ListImagesResponse, error) {
+	return read(ctx, c, "ListImages", req, o3v1connect.OMClient.ListImages)
+}
+
+// DeleteImage removes an image of the node.
+func (c *Client) DeleteImage(ctx context.Context, req *o3v1.DeleteImageRequest) (*o3v1.DeleteImageResponse, error) {
+	return read(ctx, c, "DeleteImage", req, o3v1connect.OMClient.DeleteImage)
+}
+
+// ExportImage begins to export a new image to a directory of the node's machine. With
+// an ExportId it is safe to repeat.
+func (c *Client) ExportImage(ctx context.Context, req *o3v1.ExportImageRequest) (*o3v1.ExportImageResponse, error) {
+	return read(ctx, c, "ExportImage", req, o3v1connect.OMClient.ExportImage)
+}
+
+// GetExport tells where an export stands.
+func (c *Client) GetExport(ctx context.Context, req *o3v1.GetExportRequest) (*o3v1.GetExportResponse, error) {
+	return read(ctx, c, "GetExport", req, o3v1connect.OMClient.GetExport)
+}
+
+// CancelExport stops an export.
+func (c *Client) CancelExport(ctx context.Context, req *o3v1.CancelExportRequest) (*o3v1.CancelExportResponse, error) {
+	return read(ctx, c, "CancelExport", req, o3v1connect.OMClient.CancelExport)
+}

@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 	for _, step := range []func() error{
 		n.checkGroup, n.openIdentity, n.openTracing, n.openAudit, n.openStore, n.openBlocks,
-		n.openLog, n.makeServices, n.makeEdges, n.listen,
+		n.openLog, n.openImages, n.makeServices, n.makeEdges, n.listen,
 	} {
 		if err := step(); err != nil {
 			return err

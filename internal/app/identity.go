@@ -30,6 +30,10 @@ type identity struct {
 
 const identityFormat = 1
 
+// importMark is the file in om that an import of an image leaves when it is cut
+// off. With an identity, which is written last, the import was complete.
+const importMark = "IMPORT"
+
 // openIdentity makes the data directory, or checks that it is this node's, and
 // that the block directory belongs to it: an empty one in the place of a lost
 // one (a disk that is not mounted) would give block ids out again.
@@ -51,6 +55,9 @@ func (n *node) openIdentity() error {
 	}
 	if err := n.checkLog(); err != nil {
 		return err
+	}
+	if err := os.Remove(n.dir("om", importMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errs.Wrap(errs.Internal, n.dir("om", importMark), err)
 	}
 	blocks, err := n.blocksPath()
 	if err != nil {
@@ -112,6 +119,9 @@ func (n *node) noContainers(why string) error {
 // newIdentity takes an empty data directory into possession.
 func (n *node) newIdentity(path string) error {
 	if left, err := os.ReadDir(n.dir("om")); err == nil && len(left) > 0 {
+		if _, err := os.Stat(n.dir("om", importMark)); err == nil {
+			return errs.New(errs.Corrupt, path, "an import of an image was begun here and not finished: run o3 admin om image import again")
+		}
 		return errs.New(errs.Corrupt, path, "the identity file is missing, but the directory holds a node's data")
 	}
 	if err := n.noContainers("the identity file " + path + " is missing"); err != nil {

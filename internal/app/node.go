@@ -46,6 +46,7 @@ type node struct {
 	om      *om.Service
 	reclaim *reclaim.Service
 	diffs   *snapdiff.Service
+	images  *images
 	reads   reads
 	scrubs  chan struct{}
 
@@ -244,6 +245,8 @@ func (n *node) cores() map[string]func(context.Context) error {
 		"blocks":  n.blocks.Run,
 		"reclaim": n.reclaim.Run,
 		"diffs":   n.diffs.Run,
+		"images":  n.images.keeper.Run,
+		"exports": n.images.run,
 		"audit":   n.trail.run,
 		"space":   n.space.run,
 		"flush":   n.flush,

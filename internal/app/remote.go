@@ -21,6 +21,7 @@ const maxData = 1 << 20
 type remote struct {
 	*om.Service
 	diffs
+	*images
 }
 
 // diffs is the part of the API that the service of snapshot diffs answers.

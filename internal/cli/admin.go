@@ -11,6 +11,7 @@ type adminCmd struct {
 	User   userCmd      `cmd:"" help:"Users own things and have access keys."`
 	Key    accessKeyCmd `cmd:"" help:"Access keys sign requests for a user."`
 	Block  blockCmd     `cmd:"" help:"The store of bytes."`
+	OM     omCmd        `cmd:"" name:"om" help:"Images of a node: backup and restore."`
 }
 
 type userCmd struct {

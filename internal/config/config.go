@@ -30,6 +30,7 @@ type Config struct {
 	Block    Block
 	Service  Service
 	Snapshot Snapshot
+	Image    Image
 	Log      Log
 	Audit    Audit
 	Metrics  Metrics
@@ -144,6 +145,13 @@ type Snapshot struct {
 	ForceFull       bool
 	DiffDir         string
 	DiffMemory      int64
+}
+
+// Image is what concerns images of the node, for backups.
+type Image struct {
+	Retain   int
+	Interval time.Duration // 0 = never
+	Rate     int64         // bytes per second; 0 = no bound
 }
 
 // Log is the operators' log.

@@ -25,6 +25,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ExportState int32
+
+const (
+	ExportState_EXPORT_STATE_UNSPECIFIED ExportState = 0
+	ExportState_EXPORT_STATE_RUNNING     ExportState = 1
+	ExportState_EXPORT_STATE_DONE        ExportState = 2
+	ExportState_EXPORT_STATE_FAILED      ExportState = 3
+	ExportState_EXPORT_STATE_CANCELLED   ExportState = 4
+)
+
+// Enum value maps for ExportState.
+var (
+	ExportState_name = map[int32]string{
+		0: "EXPORT_STATE_UNSPECIFIED",
+		1: "EXPORT_STATE_RUNNING",
+		2: "EXPORT_STATE_DONE",
+		3: "EXPORT_STATE_FAILED",
+		4: "EXPORT_STATE_CANCELLED",
+	}
+	ExportState_value = map[string]int32{
+		"EXPORT_STATE_UNSPECIFIED": 0,
+		"EXPORT_STATE_RUNNING":     1,
+		"EXPORT_STATE_DONE":        2,
+		"EXPORT_STATE_FAILED":      3,
+		"EXPORT_STATE_CANCELLED":   4,
+	}
+)
+
+func (x ExportState) Enum() *ExportState {
+	p := new(ExportState)
+	*p = x
+	return p
+}
+
+func (x ExportState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExportState) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_o3_v1_om_proto_enumTypes[0].Descriptor()
+}
+
+func (ExportState) Type() protoreflect.EnumType {
+	return &file_api_o3_v1_om_proto_enumTypes[0]
+}
+
+func (x ExportState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExportState.Descriptor instead.
+func (ExportState) EnumDescriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{0}
+}
+
 // Stamp makes a write repeatable. client_id names a client's session, at
 // random; sequence numbers start at 1; answers below acked are forgotten.
 type Stamp struct {
@@ -7008,6 +7063,824 @@ func (*ForgetDiffResponse) Descriptor() ([]byte, []int) {
 	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{103}
 }
 
+// ImageInfo describes an image of a node (docs/formats/image.md).
+type ImageInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // INDEX-TERM-DIGEST
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Op            uint64                 `protobuf:"varint,4,opt,name=op,proto3" json:"op,omitempty"`
+	CreatedMs     int64                  `protobuf:"varint,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	Digest        string                 `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"` // of the state, 32 hexadecimal digits
+	Bytes         uint64                 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`  // of all its files
+	Files         uint32                 `protobuf:"varint,8,opt,name=files,proto3" json:"files,omitempty"`
+	Readers       uint32                 `protobuf:"varint,9,opt,name=readers,proto3" json:"readers,omitempty"` // exports and others that read it now; it cannot be deleted meanwhile
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageInfo) Reset() {
+	*x = ImageInfo{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageInfo) ProtoMessage() {}
+
+func (x *ImageInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageInfo.ProtoReflect.Descriptor instead.
+func (*ImageInfo) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *ImageInfo) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ImageInfo) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetOp() uint64 {
+	if x != nil {
+		return x.Op
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ImageInfo) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *ImageInfo) GetReaders() uint32 {
+	if x != nil {
+		return x.Readers
+	}
+	return 0
+}
+
+type CreateImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticket        string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateImageRequest) Reset() {
+	*x = CreateImageRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateImageRequest) ProtoMessage() {}
+
+func (x *CreateImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateImageRequest.ProtoReflect.Descriptor instead.
+func (*CreateImageRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *CreateImageRequest) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+type CreateImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *ImageInfo             `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	Ticket        string                 `protobuf:"bytes,2,opt,name=ticket,proto3" json:"ticket,omitempty"` // the image is not there yet: call again with it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateImageResponse) Reset() {
+	*x = CreateImageResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[106]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateImageResponse) ProtoMessage() {}
+
+func (x *CreateImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[106]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateImageResponse.ProtoReflect.Descriptor instead.
+func (*CreateImageResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{106}
+}
+
+func (x *CreateImageResponse) GetImage() *ImageInfo {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *CreateImageResponse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+type ListImagesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListImagesRequest) Reset() {
+	*x = ListImagesRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[107]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListImagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListImagesRequest) ProtoMessage() {}
+
+func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[107]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
+func (*ListImagesRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{107}
+}
+
+type ListImagesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Images        []*ImageInfo           `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListImagesResponse) Reset() {
+	*x = ListImagesResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListImagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListImagesResponse) ProtoMessage() {}
+
+func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
+func (*ListImagesResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{108}
+}
+
+func (x *ListImagesResponse) GetImages() []*ImageInfo {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+type DeleteImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteImageRequest) Reset() {
+	*x = DeleteImageRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[109]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteImageRequest) ProtoMessage() {}
+
+func (x *DeleteImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[109]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteImageRequest.ProtoReflect.Descriptor instead.
+func (*DeleteImageRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{109}
+}
+
+func (x *DeleteImageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *ImageInfo             `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteImageResponse) Reset() {
+	*x = DeleteImageResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[110]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteImageResponse) ProtoMessage() {}
+
+func (x *DeleteImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[110]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteImageResponse.ProtoReflect.Descriptor instead.
+func (*DeleteImageResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{110}
+}
+
+func (x *DeleteImageResponse) GetImage() *ImageInfo {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+// ExportInfo tells where an export stands.
+type ExportInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExportId      string                 `protobuf:"bytes,1,opt,name=export_id,json=exportId,proto3" json:"export_id,omitempty"`
+	State         ExportState            `protobuf:"varint,2,opt,name=state,proto3,enum=o3.v1.ExportState" json:"state,omitempty"`
+	Directory     string                 `protobuf:"bytes,3,opt,name=directory,proto3" json:"directory,omitempty"`
+	WithBlocks    bool                   `protobuf:"varint,4,opt,name=with_blocks,json=withBlocks,proto3" json:"with_blocks,omitempty"`
+	ImageId       string                 `protobuf:"bytes,5,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`                 // empty: it is being made
+	Phase         string                 `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`                                    // of a running one: IMAGE, NAMES, BLOCKS, MANIFEST
+	BytesDone     uint64                 `protobuf:"varint,7,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`          // of files that are at the target, those that were there included
+	BytesTotal    uint64                 `protobuf:"varint,8,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`       // 0: not known yet
+	BytesWritten  uint64                 `protobuf:"varint,9,opt,name=bytes_written,json=bytesWritten,proto3" json:"bytes_written,omitempty"` // the rest was there
+	Files         uint64                 `protobuf:"varint,10,opt,name=files,proto3" json:"files,omitempty"`                                  // of a running one: written; of one that is done: all
+	Percent       uint32                 `protobuf:"varint,11,opt,name=percent,proto3" json:"percent,omitempty"`
+	EtaMs         int64                  `protobuf:"varint,12,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"` // 0: not known
+	StartedMs     int64                  `protobuf:"varint,13,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	FinishedMs    int64                  `protobuf:"varint,14,opt,name=finished_ms,json=finishedMs,proto3" json:"finished_ms,omitempty"`
+	ErrorKind     uint32                 `protobuf:"varint,15,opt,name=error_kind,json=errorKind,proto3" json:"error_kind,omitempty"` // of package errs, of one that failed
+	Error         string                 `protobuf:"bytes,16,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportInfo) Reset() {
+	*x = ExportInfo{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[111]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportInfo) ProtoMessage() {}
+
+func (x *ExportInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[111]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportInfo.ProtoReflect.Descriptor instead.
+func (*ExportInfo) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{111}
+}
+
+func (x *ExportInfo) GetExportId() string {
+	if x != nil {
+		return x.ExportId
+	}
+	return ""
+}
+
+func (x *ExportInfo) GetState() ExportState {
+	if x != nil {
+		return x.State
+	}
+	return ExportState_EXPORT_STATE_UNSPECIFIED
+}
+
+func (x *ExportInfo) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *ExportInfo) GetWithBlocks() bool {
+	if x != nil {
+		return x.WithBlocks
+	}
+	return false
+}
+
+func (x *ExportInfo) GetImageId() string {
+	if x != nil {
+		return x.ImageId
+	}
+	return ""
+}
+
+func (x *ExportInfo) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *ExportInfo) GetBytesDone() uint64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetBytesTotal() uint64 {
+	if x != nil {
+		return x.BytesTotal
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetBytesWritten() uint64 {
+	if x != nil {
+		return x.BytesWritten
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetFinishedMs() int64 {
+	if x != nil {
+		return x.FinishedMs
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetErrorKind() uint32 {
+	if x != nil {
+		return x.ErrorKind
+	}
+	return 0
+}
+
+func (x *ExportInfo) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ExportImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Directory     string                 `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"`                      // absolute; it, or the one it is in, must be there
+	WithBlocks    bool                   `protobuf:"varint,2,opt,name=with_blocks,json=withBlocks,proto3" json:"with_blocks,omitempty"` // the bytes of objects too
+	ExportId      string                 `protobuf:"bytes,3,opt,name=export_id,json=exportId,proto3" json:"export_id,omitempty"`        // chosen by the caller, so that a repeated request begins nothing anew; empty: the node chooses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportImageRequest) Reset() {
+	*x = ExportImageRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[112]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportImageRequest) ProtoMessage() {}
+
+func (x *ExportImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[112]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportImageRequest.ProtoReflect.Descriptor instead.
+func (*ExportImageRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{112}
+}
+
+func (x *ExportImageRequest) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *ExportImageRequest) GetWithBlocks() bool {
+	if x != nil {
+		return x.WithBlocks
+	}
+	return false
+}
+
+func (x *ExportImageRequest) GetExportId() string {
+	if x != nil {
+		return x.ExportId
+	}
+	return ""
+}
+
+type ExportImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Export        *ExportInfo            `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportImageResponse) Reset() {
+	*x = ExportImageResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[113]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportImageResponse) ProtoMessage() {}
+
+func (x *ExportImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[113]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportImageResponse.ProtoReflect.Descriptor instead.
+func (*ExportImageResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{113}
+}
+
+func (x *ExportImageResponse) GetExport() *ExportInfo {
+	if x != nil {
+		return x.Export
+	}
+	return nil
+}
+
+type GetExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExportId      string                 `protobuf:"bytes,1,opt,name=export_id,json=exportId,proto3" json:"export_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExportRequest) Reset() {
+	*x = GetExportRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[114]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExportRequest) ProtoMessage() {}
+
+func (x *GetExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[114]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExportRequest.ProtoReflect.Descriptor instead.
+func (*GetExportRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{114}
+}
+
+func (x *GetExportRequest) GetExportId() string {
+	if x != nil {
+		return x.ExportId
+	}
+	return ""
+}
+
+type GetExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Export        *ExportInfo            `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExportResponse) Reset() {
+	*x = GetExportResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[115]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExportResponse) ProtoMessage() {}
+
+func (x *GetExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[115]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExportResponse.ProtoReflect.Descriptor instead.
+func (*GetExportResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{115}
+}
+
+func (x *GetExportResponse) GetExport() *ExportInfo {
+	if x != nil {
+		return x.Export
+	}
+	return nil
+}
+
+type CancelExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExportId      string                 `protobuf:"bytes,1,opt,name=export_id,json=exportId,proto3" json:"export_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelExportRequest) Reset() {
+	*x = CancelExportRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[116]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelExportRequest) ProtoMessage() {}
+
+func (x *CancelExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[116]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelExportRequest.ProtoReflect.Descriptor instead.
+func (*CancelExportRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{116}
+}
+
+func (x *CancelExportRequest) GetExportId() string {
+	if x != nil {
+		return x.ExportId
+	}
+	return ""
+}
+
+type CancelExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Export        *ExportInfo            `protobuf:"bytes,1,opt,name=export,proto3" json:"export,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelExportResponse) Reset() {
+	*x = CancelExportResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[117]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelExportResponse) ProtoMessage() {}
+
+func (x *CancelExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[117]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelExportResponse.ProtoReflect.Descriptor instead.
+func (*CancelExportResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{117}
+}
+
+func (x *CancelExportResponse) GetExport() *ExportInfo {
+	if x != nil {
+		return x.Export
+	}
+	return nil
+}
+
 var File_api_o3_v1_om_proto protoreflect.FileDescriptor
 
 const file_api_o3_v1_om_proto_rawDesc = "" +
@@ -7575,7 +8448,76 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x11ForgetDiffRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
 	"\x04spec\x18\x02 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\"\x14\n" +
-	"\x12ForgetDiffResponse2\xba\x1a\n" +
+	"\x12ForgetDiffResponse\"\xd2\x01\n" +
+	"\tImageInfo\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x0e\n" +
+	"\x02op\x18\x04 \x01(\x04R\x02op\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\x12\x16\n" +
+	"\x06digest\x18\x06 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05files\x18\b \x01(\rR\x05files\x12\x18\n" +
+	"\areaders\x18\t \x01(\rR\areaders\",\n" +
+	"\x12CreateImageRequest\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"U\n" +
+	"\x13CreateImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.o3.v1.ImageInfoR\x05image\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\tR\x06ticket\"\x13\n" +
+	"\x11ListImagesRequest\">\n" +
+	"\x12ListImagesResponse\x12(\n" +
+	"\x06images\x18\x01 \x03(\v2\x10.o3.v1.ImageInfoR\x06images\"$\n" +
+	"\x12DeleteImageRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"=\n" +
+	"\x13DeleteImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.o3.v1.ImageInfoR\x05image\"\xe4\x03\n" +
+	"\n" +
+	"ExportInfo\x12\x1b\n" +
+	"\texport_id\x18\x01 \x01(\tR\bexportId\x12(\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x12.o3.v1.ExportStateR\x05state\x12\x1c\n" +
+	"\tdirectory\x18\x03 \x01(\tR\tdirectory\x12\x1f\n" +
+	"\vwith_blocks\x18\x04 \x01(\bR\n" +
+	"withBlocks\x12\x19\n" +
+	"\bimage_id\x18\x05 \x01(\tR\aimageId\x12\x14\n" +
+	"\x05phase\x18\x06 \x01(\tR\x05phase\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\a \x01(\x04R\tbytesDone\x12\x1f\n" +
+	"\vbytes_total\x18\b \x01(\x04R\n" +
+	"bytesTotal\x12#\n" +
+	"\rbytes_written\x18\t \x01(\x04R\fbytesWritten\x12\x14\n" +
+	"\x05files\x18\n" +
+	" \x01(\x04R\x05files\x12\x18\n" +
+	"\apercent\x18\v \x01(\rR\apercent\x12\x15\n" +
+	"\x06eta_ms\x18\f \x01(\x03R\x05etaMs\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\r \x01(\x03R\tstartedMs\x12\x1f\n" +
+	"\vfinished_ms\x18\x0e \x01(\x03R\n" +
+	"finishedMs\x12\x1d\n" +
+	"\n" +
+	"error_kind\x18\x0f \x01(\rR\terrorKind\x12\x14\n" +
+	"\x05error\x18\x10 \x01(\tR\x05error\"p\n" +
+	"\x12ExportImageRequest\x12\x1c\n" +
+	"\tdirectory\x18\x01 \x01(\tR\tdirectory\x12\x1f\n" +
+	"\vwith_blocks\x18\x02 \x01(\bR\n" +
+	"withBlocks\x12\x1b\n" +
+	"\texport_id\x18\x03 \x01(\tR\bexportId\"@\n" +
+	"\x13ExportImageResponse\x12)\n" +
+	"\x06export\x18\x01 \x01(\v2\x11.o3.v1.ExportInfoR\x06export\"/\n" +
+	"\x10GetExportRequest\x12\x1b\n" +
+	"\texport_id\x18\x01 \x01(\tR\bexportId\">\n" +
+	"\x11GetExportResponse\x12)\n" +
+	"\x06export\x18\x01 \x01(\v2\x11.o3.v1.ExportInfoR\x06export\"2\n" +
+	"\x13CancelExportRequest\x12\x1b\n" +
+	"\texport_id\x18\x01 \x01(\tR\bexportId\"A\n" +
+	"\x14CancelExportResponse\x12)\n" +
+	"\x06export\x18\x01 \x01(\v2\x11.o3.v1.ExportInfoR\x06export*\x91\x01\n" +
+	"\vExportState\x12\x1c\n" +
+	"\x18EXPORT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14EXPORT_STATE_RUNNING\x10\x01\x12\x15\n" +
+	"\x11EXPORT_STATE_DONE\x10\x02\x12\x17\n" +
+	"\x13EXPORT_STATE_FAILED\x10\x03\x12\x1a\n" +
+	"\x16EXPORT_STATE_CANCELLED\x10\x042\xd8\x1d\n" +
 	"\x02OM\x12G\n" +
 	"\fCreateVolume\x12\x1a.o3.v1.CreateVolumeRequest\x1a\x1b.o3.v1.CreateVolumeResponse\x12>\n" +
 	"\tGetVolume\x12\x17.o3.v1.GetVolumeRequest\x1a\x18.o3.v1.GetVolumeResponse\x12D\n" +
@@ -7635,7 +8577,14 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x06Status\x12\x14.o3.v1.StatusRequest\x1a\x15.o3.v1.StatusResponse\x12D\n" +
 	"\vBlockStatus\x12\x19.o3.v1.BlockStatusRequest\x1a\x1a.o3.v1.BlockStatusResponse\x12A\n" +
 	"\n" +
-	"StartScrub\x12\x18.o3.v1.StartScrubRequest\x1a\x19.o3.v1.StartScrubResponseB\x13Z\x11o3/api/o3/v1;o3v1b\x06proto3"
+	"StartScrub\x12\x18.o3.v1.StartScrubRequest\x1a\x19.o3.v1.StartScrubResponse\x12D\n" +
+	"\vCreateImage\x12\x19.o3.v1.CreateImageRequest\x1a\x1a.o3.v1.CreateImageResponse\x12A\n" +
+	"\n" +
+	"ListImages\x12\x18.o3.v1.ListImagesRequest\x1a\x19.o3.v1.ListImagesResponse\x12D\n" +
+	"\vDeleteImage\x12\x19.o3.v1.DeleteImageRequest\x1a\x1a.o3.v1.DeleteImageResponse\x12D\n" +
+	"\vExportImage\x12\x19.o3.v1.ExportImageRequest\x1a\x1a.o3.v1.ExportImageResponse\x12>\n" +
+	"\tGetExport\x12\x17.o3.v1.GetExportRequest\x1a\x18.o3.v1.GetExportResponse\x12G\n" +
+	"\fCancelExport\x12\x1a.o3.v1.CancelExportRequest\x1a\x1b.o3.v1.CancelExportResponseB\x13Z\x11o3/api/o3/v1;o3v1b\x06proto3"
 
 var (
 	file_api_o3_v1_om_proto_rawDescOnce sync.Once
@@ -7649,342 +8598,377 @@ func file_api_o3_v1_om_proto_rawDescGZIP() []byte {
 	return file_api_o3_v1_om_proto_rawDescData
 }
 
-var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_api_o3_v1_om_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
 var file_api_o3_v1_om_proto_goTypes = []any{
-	(*Stamp)(nil),                   // 0: o3.v1.Stamp
-	(*CreateVolumeRequest)(nil),     // 1: o3.v1.CreateVolumeRequest
-	(*CreateVolumeResponse)(nil),    // 2: o3.v1.CreateVolumeResponse
-	(*GetVolumeRequest)(nil),        // 3: o3.v1.GetVolumeRequest
-	(*GetVolumeResponse)(nil),       // 4: o3.v1.GetVolumeResponse
-	(*ListVolumesRequest)(nil),      // 5: o3.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),     // 6: o3.v1.ListVolumesResponse
-	(*UpdateVolumeRequest)(nil),     // 7: o3.v1.UpdateVolumeRequest
-	(*UpdateVolumeResponse)(nil),    // 8: o3.v1.UpdateVolumeResponse
-	(*DeleteVolumeRequest)(nil),     // 9: o3.v1.DeleteVolumeRequest
-	(*DeleteVolumeResponse)(nil),    // 10: o3.v1.DeleteVolumeResponse
-	(*CreateBucketRequest)(nil),     // 11: o3.v1.CreateBucketRequest
-	(*CreateBucketResponse)(nil),    // 12: o3.v1.CreateBucketResponse
-	(*GetBucketRequest)(nil),        // 13: o3.v1.GetBucketRequest
-	(*GetBucketResponse)(nil),       // 14: o3.v1.GetBucketResponse
-	(*ListBucketsRequest)(nil),      // 15: o3.v1.ListBucketsRequest
-	(*ListBucketsResponse)(nil),     // 16: o3.v1.ListBucketsResponse
-	(*UpdateBucketRequest)(nil),     // 17: o3.v1.UpdateBucketRequest
-	(*UpdateBucketResponse)(nil),    // 18: o3.v1.UpdateBucketResponse
-	(*DeleteBucketRequest)(nil),     // 19: o3.v1.DeleteBucketRequest
-	(*DeleteBucketResponse)(nil),    // 20: o3.v1.DeleteBucketResponse
-	(*OpenKeyRequest)(nil),          // 21: o3.v1.OpenKeyRequest
-	(*OpenKeyResponse)(nil),         // 22: o3.v1.OpenKeyResponse
-	(*CommitKeyRequest)(nil),        // 23: o3.v1.CommitKeyRequest
-	(*CommitKeyResponse)(nil),       // 24: o3.v1.CommitKeyResponse
-	(*AbandonKeyRequest)(nil),       // 25: o3.v1.AbandonKeyRequest
-	(*AbandonKeyResponse)(nil),      // 26: o3.v1.AbandonKeyResponse
-	(*GetKeyRequest)(nil),           // 27: o3.v1.GetKeyRequest
-	(*GetKeyResponse)(nil),          // 28: o3.v1.GetKeyResponse
-	(*ListKeysRequest)(nil),         // 29: o3.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),        // 30: o3.v1.ListKeysResponse
-	(*DeleteKey)(nil),               // 31: o3.v1.DeleteKey
-	(*DeleteKeysRequest)(nil),       // 32: o3.v1.DeleteKeysRequest
-	(*DeleteKeyResult)(nil),         // 33: o3.v1.DeleteKeyResult
-	(*DeleteKeysResponse)(nil),      // 34: o3.v1.DeleteKeysResponse
-	(*RenameKeyRequest)(nil),        // 35: o3.v1.RenameKeyRequest
-	(*RenameKeyResponse)(nil),       // 36: o3.v1.RenameKeyResponse
-	(*CopyKeyRequest)(nil),          // 37: o3.v1.CopyKeyRequest
-	(*CopyKeyResponse)(nil),         // 38: o3.v1.CopyKeyResponse
-	(*UpdateKeyRequest)(nil),        // 39: o3.v1.UpdateKeyRequest
-	(*UpdateKeyResponse)(nil),       // 40: o3.v1.UpdateKeyResponse
-	(*CreateDirectoryRequest)(nil),  // 41: o3.v1.CreateDirectoryRequest
-	(*CreateDirectoryResponse)(nil), // 42: o3.v1.CreateDirectoryResponse
-	(*CreateUploadRequest)(nil),     // 43: o3.v1.CreateUploadRequest
-	(*CreateUploadResponse)(nil),    // 44: o3.v1.CreateUploadResponse
-	(*CommitPartRequest)(nil),       // 45: o3.v1.CommitPartRequest
-	(*CommitPartResponse)(nil),      // 46: o3.v1.CommitPartResponse
-	(*CopyPartRequest)(nil),         // 47: o3.v1.CopyPartRequest
-	(*CopyPartResponse)(nil),        // 48: o3.v1.CopyPartResponse
-	(*GetUploadRequest)(nil),        // 49: o3.v1.GetUploadRequest
-	(*GetUploadResponse)(nil),       // 50: o3.v1.GetUploadResponse
-	(*ListUploadsRequest)(nil),      // 51: o3.v1.ListUploadsRequest
-	(*ListUploadsResponse)(nil),     // 52: o3.v1.ListUploadsResponse
-	(*ListPartsRequest)(nil),        // 53: o3.v1.ListPartsRequest
-	(*ListPartsResponse)(nil),       // 54: o3.v1.ListPartsResponse
-	(*CompletePart)(nil),            // 55: o3.v1.CompletePart
-	(*CompleteUploadRequest)(nil),   // 56: o3.v1.CompleteUploadRequest
-	(*CompleteUploadResponse)(nil),  // 57: o3.v1.CompleteUploadResponse
-	(*AbortUploadRequest)(nil),      // 58: o3.v1.AbortUploadRequest
-	(*AbortUploadResponse)(nil),     // 59: o3.v1.AbortUploadResponse
-	(*CreateUserRequest)(nil),       // 60: o3.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),      // 61: o3.v1.CreateUserResponse
-	(*ListUsersRequest)(nil),        // 62: o3.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),       // 63: o3.v1.ListUsersResponse
-	(*UpdateUserRequest)(nil),       // 64: o3.v1.UpdateUserRequest
-	(*UpdateUserResponse)(nil),      // 65: o3.v1.UpdateUserResponse
-	(*DeleteUserRequest)(nil),       // 66: o3.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),      // 67: o3.v1.DeleteUserResponse
-	(*CreateAccessKeyRequest)(nil),  // 68: o3.v1.CreateAccessKeyRequest
-	(*CreateAccessKeyResponse)(nil), // 69: o3.v1.CreateAccessKeyResponse
-	(*ListAccessKeysRequest)(nil),   // 70: o3.v1.ListAccessKeysRequest
-	(*ListAccessKeysResponse)(nil),  // 71: o3.v1.ListAccessKeysResponse
-	(*RevokeAccessKeyRequest)(nil),  // 72: o3.v1.RevokeAccessKeyRequest
-	(*RevokeAccessKeyResponse)(nil), // 73: o3.v1.RevokeAccessKeyResponse
-	(*StatusRequest)(nil),           // 74: o3.v1.StatusRequest
-	(*StatusResponse)(nil),          // 75: o3.v1.StatusResponse
-	(*BlockStatusRequest)(nil),      // 76: o3.v1.BlockStatusRequest
-	(*BlockStatusResponse)(nil),     // 77: o3.v1.BlockStatusResponse
-	(*StartScrubRequest)(nil),       // 78: o3.v1.StartScrubRequest
-	(*StartScrubResponse)(nil),      // 79: o3.v1.StartScrubResponse
-	(*CreateSnapshotRequest)(nil),   // 80: o3.v1.CreateSnapshotRequest
-	(*CreateSnapshotResponse)(nil),  // 81: o3.v1.CreateSnapshotResponse
-	(*GetSnapshotRequest)(nil),      // 82: o3.v1.GetSnapshotRequest
-	(*GetSnapshotResponse)(nil),     // 83: o3.v1.GetSnapshotResponse
-	(*ListSnapshotsRequest)(nil),    // 84: o3.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),   // 85: o3.v1.ListSnapshotsResponse
-	(*RenameSnapshotRequest)(nil),   // 86: o3.v1.RenameSnapshotRequest
-	(*RenameSnapshotResponse)(nil),  // 87: o3.v1.RenameSnapshotResponse
-	(*DeleteSnapshotRequest)(nil),   // 88: o3.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil),  // 89: o3.v1.DeleteSnapshotResponse
-	(*RestoreSnapshotRequest)(nil),  // 90: o3.v1.RestoreSnapshotRequest
-	(*RestoreSnapshotResponse)(nil), // 91: o3.v1.RestoreSnapshotResponse
-	(*RestoreRefusal)(nil),          // 92: o3.v1.RestoreRefusal
-	(*DiffSpec)(nil),                // 93: o3.v1.DiffSpec
-	(*SubmitDiffRequest)(nil),       // 94: o3.v1.SubmitDiffRequest
-	(*SubmitDiffResponse)(nil),      // 95: o3.v1.SubmitDiffResponse
-	(*GetDiffRequest)(nil),          // 96: o3.v1.GetDiffRequest
-	(*GetDiffResponse)(nil),         // 97: o3.v1.GetDiffResponse
-	(*CancelDiffRequest)(nil),       // 98: o3.v1.CancelDiffRequest
-	(*CancelDiffResponse)(nil),      // 99: o3.v1.CancelDiffResponse
-	(*ListDiffsRequest)(nil),        // 100: o3.v1.ListDiffsRequest
-	(*ListDiffsResponse)(nil),       // 101: o3.v1.ListDiffsResponse
-	(*ForgetDiffRequest)(nil),       // 102: o3.v1.ForgetDiffRequest
-	(*ForgetDiffResponse)(nil),      // 103: o3.v1.ForgetDiffResponse
-	(*Grant)(nil),                   // 104: o3.v1.Grant
-	(*VolumeInfo)(nil),              // 105: o3.v1.VolumeInfo
-	(*Pair)(nil),                    // 106: o3.v1.Pair
-	(*BucketInfo)(nil),              // 107: o3.v1.BucketInfo
-	(*Extent)(nil),                  // 108: o3.v1.Extent
-	(*Headers)(nil),                 // 109: o3.v1.Headers
-	(*Checksum)(nil),                // 110: o3.v1.Checksum
-	(*Preconditions)(nil),           // 111: o3.v1.Preconditions
-	(*KeyInfo)(nil),                 // 112: o3.v1.KeyInfo
-	(*UploadInfo)(nil),              // 113: o3.v1.UploadInfo
-	(*PartInfo)(nil),                // 114: o3.v1.PartInfo
-	(*UserInfo)(nil),                // 115: o3.v1.UserInfo
-	(*AccessKeyInfo)(nil),           // 116: o3.v1.AccessKeyInfo
-	(*SnapshotInfo)(nil),            // 117: o3.v1.SnapshotInfo
-	(*DiffJob)(nil),                 // 118: o3.v1.DiffJob
-	(*DiffEntry)(nil),               // 119: o3.v1.DiffEntry
-	(DiffState)(0),                  // 120: o3.v1.DiffState
+	(ExportState)(0),                // 0: o3.v1.ExportState
+	(*Stamp)(nil),                   // 1: o3.v1.Stamp
+	(*CreateVolumeRequest)(nil),     // 2: o3.v1.CreateVolumeRequest
+	(*CreateVolumeResponse)(nil),    // 3: o3.v1.CreateVolumeResponse
+	(*GetVolumeRequest)(nil),        // 4: o3.v1.GetVolumeRequest
+	(*GetVolumeResponse)(nil),       // 5: o3.v1.GetVolumeResponse
+	(*ListVolumesRequest)(nil),      // 6: o3.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),     // 7: o3.v1.ListVolumesResponse
+	(*UpdateVolumeRequest)(nil),     // 8: o3.v1.UpdateVolumeRequest
+	(*UpdateVolumeResponse)(nil),    // 9: o3.v1.UpdateVolumeResponse
+	(*DeleteVolumeRequest)(nil),     // 10: o3.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil),    // 11: o3.v1.DeleteVolumeResponse
+	(*CreateBucketRequest)(nil),     // 12: o3.v1.CreateBucketRequest
+	(*CreateBucketResponse)(nil),    // 13: o3.v1.CreateBucketResponse
+	(*GetBucketRequest)(nil),        // 14: o3.v1.GetBucketRequest
+	(*GetBucketResponse)(nil),       // 15: o3.v1.GetBucketResponse
+	(*ListBucketsRequest)(nil),      // 16: o3.v1.ListBucketsRequest
+	(*ListBucketsResponse)(nil),     // 17: o3.v1.ListBucketsResponse
+	(*UpdateBucketRequest)(nil),     // 18: o3.v1.UpdateBucketRequest
+	(*UpdateBucketResponse)(nil),    // 19: o3.v1.UpdateBucketResponse
+	(*DeleteBucketRequest)(nil),     // 20: o3.v1.DeleteBucketRequest
+	(*DeleteBucketResponse)(nil),    // 21: o3.v1.DeleteBucketResponse
+	(*OpenKeyRequest)(nil),          // 22: o3.v1.OpenKeyRequest
+	(*OpenKeyResponse)(nil),         // 23: o3.v1.OpenKeyResponse
+	(*CommitKeyRequest)(nil),        // 24: o3.v1.CommitKeyRequest
+	(*CommitKeyResponse)(nil),       // 25: o3.v1.CommitKeyResponse
+	(*AbandonKeyRequest)(nil),       // 26: o3.v1.AbandonKeyRequest
+	(*AbandonKeyResponse)(nil),      // 27: o3.v1.AbandonKeyResponse
+	(*GetKeyRequest)(nil),           // 28: o3.v1.GetKeyRequest
+	(*GetKeyResponse)(nil),          // 29: o3.v1.GetKeyResponse
+	(*ListKeysRequest)(nil),         // 30: o3.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),        // 31: o3.v1.ListKeysResponse
+	(*DeleteKey)(nil),               // 32: o3.v1.DeleteKey
+	(*DeleteKeysRequest)(nil),       // 33: o3.v1.DeleteKeysRequest
+	(*DeleteKeyResult)(nil),         // 34: o3.v1.DeleteKeyResult
+	(*DeleteKeysResponse)(nil),      // 35: o3.v1.DeleteKeysResponse
+	(*RenameKeyRequest)(nil),        // 36: o3.v1.RenameKeyRequest
+	(*RenameKeyResponse)(nil),       // 37: o3.v1.RenameKeyResponse
+	(*CopyKeyRequest)(nil),          // 38: o3.v1.CopyKeyRequest
+	(*CopyKeyResponse)(nil),         // 39: o3.v1.CopyKeyResponse
+	(*UpdateKeyRequest)(nil),        // 40: o3.v1.UpdateKeyRequest
+	(*UpdateKeyResponse)(nil),       // 41: o3.v1.UpdateKeyResponse
+	(*CreateDirectoryRequest)(nil),  // 42: o3.v1.CreateDirectoryRequest
+	(*CreateDirectoryResponse)(nil), // 43: o3.v1.CreateDirectoryResponse
+	(*CreateUploadRequest)(nil),     // 44: o3.v1.CreateUploadRequest
+	(*CreateUploadResponse)(nil),    // 45: o3.v1.CreateUploadResponse
+	(*CommitPartRequest)(nil),       // 46: o3.v1.CommitPartRequest
+	(*CommitPartResponse)(nil),      // 47: o3.v1.CommitPartResponse
+	(*CopyPartRequest)(nil),         // 48: o3.v1.CopyPartRequest
+	(*CopyPartResponse)(nil),        // 49: o3.v1.CopyPartResponse
+	(*GetUploadRequest)(nil),        // 50: o3.v1.GetUploadRequest
+	(*GetUploadResponse)(nil),       // 51: o3.v1.GetUploadResponse
+	(*ListUploadsRequest)(nil),      // 52: o3.v1.ListUploadsRequest
+	(*ListUploadsResponse)(nil),     // 53: o3.v1.ListUploadsResponse
+	(*ListPartsRequest)(nil),        // 54: o3.v1.ListPartsRequest
+	(*ListPartsResponse)(nil),       // 55: o3.v1.ListPartsResponse
+	(*CompletePart)(nil),            // 56: o3.v1.CompletePart
+	(*CompleteUploadRequest)(nil),   // 57: o3.v1.CompleteUploadRequest
+	(*CompleteUploadResponse)(nil),  // 58: o3.v1.CompleteUploadResponse
+	(*AbortUploadRequest)(nil),      // 59: o3.v1.AbortUploadRequest
+	(*AbortUploadResponse)(nil),     // 60: o3.v1.AbortUploadResponse
+	(*CreateUserRequest)(nil),       // 61: o3.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),      // 62: o3.v1.CreateUserResponse
+	(*ListUsersRequest)(nil),        // 63: o3.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),       // 64: o3.v1.ListUsersResponse
+	(*UpdateUserRequest)(nil),       // 65: o3.v1.UpdateUserRequest
+	(*UpdateUserResponse)(nil),      // 66: o3.v1.UpdateUserResponse
+	(*DeleteUserRequest)(nil),       // 67: o3.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),      // 68: o3.v1.DeleteUserResponse
+	(*CreateAccessKeyRequest)(nil),  // 69: o3.v1.CreateAccessKeyRequest
+	(*CreateAccessKeyResponse)(nil), // 70: o3.v1.CreateAccessKeyResponse
+	(*ListAccessKeysRequest)(nil),   // 71: o3.v1.ListAccessKeysRequest
+	(*ListAccessKeysResponse)(nil),  // 72: o3.v1.ListAccessKeysResponse
+	(*RevokeAccessKeyRequest)(nil),  // 73: o3.v1.RevokeAccessKeyRequest
+	(*RevokeAccessKeyResponse)(nil), // 74: o3.v1.RevokeAccessKeyResponse
+	(*StatusRequest)(nil),           // 75: o3.v1.StatusRequest
+	(*StatusResponse)(nil),          // 76: o3.v1.StatusResponse
+	(*BlockStatusRequest)(nil),      // 77: o3.v1.BlockStatusRequest
+	(*BlockStatusResponse)(nil),     // 78: o3.v1.BlockStatusResponse
+	(*StartScrubRequest)(nil),       // 79: o3.v1.StartScrubRequest
+	(*StartScrubResponse)(nil),      // 80: o3.v1.StartScrubResponse
+	(*CreateSnapshotRequest)(nil),   // 81: o3.v1.CreateSnapshotRequest
+	(*CreateSnapshotResponse)(nil),  // 82: o3.v1.CreateSnapshotResponse
+	(*GetSnapshotRequest)(nil),      // 83: o3.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),     // 84: o3.v1.GetSnapshotResponse
+	(*ListSnapshotsRequest)(nil),    // 85: o3.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),   // 86: o3.v1.ListSnapshotsResponse
+	(*RenameSnapshotRequest)(nil),   // 87: o3.v1.RenameSnapshotRequest
+	(*RenameSnapshotResponse)(nil),  // 88: o3.v1.RenameSnapshotResponse
+	(*DeleteSnapshotRequest)(nil),   // 89: o3.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil),  // 90: o3.v1.DeleteSnapshotResponse
+	(*RestoreSnapshotRequest)(nil),  // 91: o3.v1.RestoreSnapshotRequest
+	(*RestoreSnapshotResponse)(nil), // 92: o3.v1.RestoreSnapshotResponse
+	(*RestoreRefusal)(nil),          // 93: o3.v1.RestoreRefusal
+	(*DiffSpec)(nil),                // 94: o3.v1.DiffSpec
+	(*SubmitDiffRequest)(nil),       // 95: o3.v1.SubmitDiffRequest
+	(*SubmitDiffResponse)(nil),      // 96: o3.v1.SubmitDiffResponse
+	(*GetDiffRequest)(nil),          // 97: o3.v1.GetDiffRequest
+	(*GetDiffResponse)(nil),         // 98: o3.v1.GetDiffResponse
+	(*CancelDiffRequest)(nil),       // 99: o3.v1.CancelDiffRequest
+	(*CancelDiffResponse)(nil),      // 100: o3.v1.CancelDiffResponse
+	(*ListDiffsRequest)(nil),        // 101: o3.v1.ListDiffsRequest
+	(*ListDiffsResponse)(nil),       // 102: o3.v1.ListDiffsResponse
+	(*ForgetDiffRequest)(nil),       // 103: o3.v1.ForgetDiffRequest
+	(*ForgetDiffResponse)(nil),      // 104: o3.v1.ForgetDiffResponse
+	(*ImageInfo)(nil),               // 105: o3.v1.ImageInfo
+	(*CreateImageRequest)(nil),      // 106: o3.v1.CreateImageRequest
+	(*CreateImageResponse)(nil),     // 107: o3.v1.CreateImageResponse
+	(*ListImagesRequest)(nil),       // 108: o3.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),      // 109: o3.v1.ListImagesResponse
+	(*DeleteImageRequest)(nil),      // 110: o3.v1.DeleteImageRequest
+	(*DeleteImageResponse)(nil),     // 111: o3.v1.DeleteImageResponse
+	(*ExportInfo)(nil),              // 112: o3.v1.ExportInfo
+	(*ExportImageRequest)(nil),      // 113: o3.v1.ExportImageRequest
+	(*ExportImageResponse)(nil),     // 114: o3.v1.ExportImageResponse
+	(*GetExportRequest)(nil),        // 115: o3.v1.GetExportRequest
+	(*GetExportResponse)(nil),       // 116: o3.v1.GetExportResponse
+	(*CancelExportRequest)(nil),     // 117: o3.v1.CancelExportRequest
+	(*CancelExportResponse)(nil),    // 118: o3.v1.CancelExportResponse
+	(*Grant)(nil),                   // 119: o3.v1.Grant
+	(*VolumeInfo)(nil),              // 120: o3.v1.VolumeInfo
+	(*Pair)(nil),                    // 121: o3.v1.Pair
+	(*BucketInfo)(nil),              // 122: o3.v1.BucketInfo
+	(*Extent)(nil),                  // 123: o3.v1.Extent
+	(*Headers)(nil),                 // 124: o3.v1.Headers
+	(*Checksum)(nil),                // 125: o3.v1.Checksum
+	(*Preconditions)(nil),           // 126: o3.v1.Preconditions
+	(*KeyInfo)(nil),                 // 127: o3.v1.KeyInfo
+	(*UploadInfo)(nil),              // 128: o3.v1.UploadInfo
+	(*PartInfo)(nil),                // 129: o3.v1.PartInfo
+	(*UserInfo)(nil),                // 130: o3.v1.UserInfo
+	(*AccessKeyInfo)(nil),           // 131: o3.v1.AccessKeyInfo
+	(*SnapshotInfo)(nil),            // 132: o3.v1.SnapshotInfo
+	(*DiffJob)(nil),                 // 133: o3.v1.DiffJob
+	(*DiffEntry)(nil),               // 134: o3.v1.DiffEntry
+	(DiffState)(0),                  // 135: o3.v1.DiffState
 }
 var file_api_o3_v1_om_proto_depIdxs = []int32{
-	0,   // 0: o3.v1.CreateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	104, // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
-	105, // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	105, // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	105, // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
-	0,   // 5: o3.v1.UpdateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	104, // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
-	105, // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	0,   // 8: o3.v1.DeleteVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	0,   // 9: o3.v1.CreateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	104, // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
-	106, // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
-	107, // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	107, // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	107, // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
-	0,   // 15: o3.v1.UpdateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	104, // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
-	106, // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
-	107, // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	0,   // 19: o3.v1.DeleteBucketRequest.stamp:type_name -> o3.v1.Stamp
-	0,   // 20: o3.v1.OpenKeyRequest.stamp:type_name -> o3.v1.Stamp
-	0,   // 21: o3.v1.CommitKeyRequest.stamp:type_name -> o3.v1.Stamp
-	108, // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
-	109, // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
-	106, // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
-	110, // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
-	111, // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
-	112, // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 28: o3.v1.AbandonKeyRequest.stamp:type_name -> o3.v1.Stamp
-	112, // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
-	112, // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
-	111, // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
-	0,   // 32: o3.v1.DeleteKeysRequest.stamp:type_name -> o3.v1.Stamp
-	31,  // 33: o3.v1.DeleteKeysRequest.keys:type_name -> o3.v1.DeleteKey
-	33,  // 34: o3.v1.DeleteKeysResponse.results:type_name -> o3.v1.DeleteKeyResult
-	0,   // 35: o3.v1.RenameKeyRequest.stamp:type_name -> o3.v1.Stamp
-	112, // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 37: o3.v1.CopyKeyRequest.stamp:type_name -> o3.v1.Stamp
-	111, // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
-	111, // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
-	109, // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
-	106, // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
-	110, // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
-	112, // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 44: o3.v1.UpdateKeyRequest.stamp:type_name -> o3.v1.Stamp
-	111, // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
-	106, // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
-	104, // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
-	109, // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
-	112, // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 50: o3.v1.CreateDirectoryRequest.stamp:type_name -> o3.v1.Stamp
-	109, // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
-	106, // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
-	112, // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 54: o3.v1.CreateUploadRequest.stamp:type_name -> o3.v1.Stamp
-	109, // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
-	106, // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
-	113, // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
-	0,   // 58: o3.v1.CommitPartRequest.stamp:type_name -> o3.v1.Stamp
-	108, // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
-	110, // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
-	114, // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
-	0,   // 62: o3.v1.CopyPartRequest.stamp:type_name -> o3.v1.Stamp
-	111, // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
-	110, // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
-	114, // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
-	113, // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
-	113, // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
-	113, // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
-	114, // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
-	110, // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
-	0,   // 71: o3.v1.CompleteUploadRequest.stamp:type_name -> o3.v1.Stamp
-	55,  // 72: o3.v1.CompleteUploadRequest.parts:type_name -> o3.v1.CompletePart
-	111, // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
-	110, // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
-	112, // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
-	0,   // 76: o3.v1.AbortUploadRequest.stamp:type_name -> o3.v1.Stamp
-	0,   // 77: o3.v1.CreateUserRequest.stamp:type_name -> o3.v1.Stamp
-	115, // 78: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
-	115, // 79: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
-	0,   // 80: o3.v1.UpdateUserRequest.stamp:type_name -> o3.v1.Stamp
-	115, // 81: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
-	0,   // 82: o3.v1.DeleteUserRequest.stamp:type_name -> o3.v1.Stamp
-	0,   // 83: o3.v1.CreateAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	116, // 84: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
-	116, // 85: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
-	0,   // 86: o3.v1.RevokeAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	106, // 87: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
-	77,  // 88: o3.v1.StatusResponse.blocks:type_name -> o3.v1.BlockStatusResponse
-	0,   // 89: o3.v1.CreateSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	117, // 90: o3.v1.CreateSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	117, // 91: o3.v1.GetSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	117, // 92: o3.v1.ListSnapshotsResponse.snapshots:type_name -> o3.v1.SnapshotInfo
-	0,   // 93: o3.v1.RenameSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	117, // 94: o3.v1.RenameSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	0,   // 95: o3.v1.DeleteSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	117, // 96: o3.v1.DeleteSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	92,  // 97: o3.v1.RestoreSnapshotResponse.refused:type_name -> o3.v1.RestoreRefusal
-	93,  // 98: o3.v1.SubmitDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	118, // 99: o3.v1.SubmitDiffResponse.job:type_name -> o3.v1.DiffJob
-	93,  // 100: o3.v1.GetDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	118, // 101: o3.v1.GetDiffResponse.job:type_name -> o3.v1.DiffJob
-	119, // 102: o3.v1.GetDiffResponse.entries:type_name -> o3.v1.DiffEntry
-	93,  // 103: o3.v1.CancelDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	118, // 104: o3.v1.CancelDiffResponse.job:type_name -> o3.v1.DiffJob
-	120, // 105: o3.v1.ListDiffsRequest.states:type_name -> o3.v1.DiffState
-	118, // 106: o3.v1.ListDiffsResponse.jobs:type_name -> o3.v1.DiffJob
-	93,  // 107: o3.v1.ForgetDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	1,   // 108: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
-	3,   // 109: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
-	5,   // 110: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
-	7,   // 111: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
-	9,   // 112: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
-	11,  // 113: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
-	13,  // 114: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
-	15,  // 115: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
-	17,  // 116: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
-	19,  // 117: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
-	21,  // 118: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
-	23,  // 119: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
-	25,  // 120: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
-	27,  // 121: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
-	29,  // 122: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
-	32,  // 123: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
-	35,  // 124: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
-	37,  // 125: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
-	39,  // 126: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
-	41,  // 127: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
-	43,  // 128: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
-	45,  // 129: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
-	47,  // 130: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
-	49,  // 131: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
-	51,  // 132: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
-	53,  // 133: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
-	56,  // 134: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
-	58,  // 135: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
-	80,  // 136: o3.v1.OM.CreateSnapshot:input_type -> o3.v1.CreateSnapshotRequest
-	82,  // 137: o3.v1.OM.GetSnapshot:input_type -> o3.v1.GetSnapshotRequest
-	84,  // 138: o3.v1.OM.ListSnapshots:input_type -> o3.v1.ListSnapshotsRequest
-	86,  // 139: o3.v1.OM.RenameSnapshot:input_type -> o3.v1.RenameSnapshotRequest
-	88,  // 140: o3.v1.OM.DeleteSnapshot:input_type -> o3.v1.DeleteSnapshotRequest
-	90,  // 141: o3.v1.OM.RestoreSnapshot:input_type -> o3.v1.RestoreSnapshotRequest
-	94,  // 142: o3.v1.OM.SubmitDiff:input_type -> o3.v1.SubmitDiffRequest
-	96,  // 143: o3.v1.OM.GetDiff:input_type -> o3.v1.GetDiffRequest
-	98,  // 144: o3.v1.OM.CancelDiff:input_type -> o3.v1.CancelDiffRequest
-	100, // 145: o3.v1.OM.ListDiffs:input_type -> o3.v1.ListDiffsRequest
-	102, // 146: o3.v1.OM.ForgetDiff:input_type -> o3.v1.ForgetDiffRequest
-	60,  // 147: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
-	62,  // 148: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
-	64,  // 149: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
-	66,  // 150: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
-	68,  // 151: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
-	70,  // 152: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
-	72,  // 153: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
-	74,  // 154: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
-	76,  // 155: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
-	78,  // 156: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
-	2,   // 157: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
-	4,   // 158: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
-	6,   // 159: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
-	8,   // 160: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
-	10,  // 161: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
-	12,  // 162: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
-	14,  // 163: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
-	16,  // 164: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
-	18,  // 165: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
-	20,  // 166: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
-	22,  // 167: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
-	24,  // 168: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
-	26,  // 169: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
-	28,  // 170: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
-	30,  // 171: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
-	34,  // 172: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
-	36,  // 173: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
-	38,  // 174: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
-	40,  // 175: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
-	42,  // 176: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
-	44,  // 177: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
-	46,  // 178: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
-	48,  // 179: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
-	50,  // 180: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
-	52,  // 181: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
-	54,  // 182: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
-	57,  // 183: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
-	59,  // 184: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
-	81,  // 185: o3.v1.OM.CreateSnapshot:output_type -> o3.v1.CreateSnapshotResponse
-	83,  // 186: o3.v1.OM.GetSnapshot:output_type -> o3.v1.GetSnapshotResponse
-	85,  // 187: o3.v1.OM.ListSnapshots:output_type -> o3.v1.ListSnapshotsResponse
-	87,  // 188: o3.v1.OM.RenameSnapshot:output_type -> o3.v1.RenameSnapshotResponse
-	89,  // 189: o3.v1.OM.DeleteSnapshot:output_type -> o3.v1.DeleteSnapshotResponse
-	91,  // 190: o3.v1.OM.RestoreSnapshot:output_type -> o3.v1.RestoreSnapshotResponse
-	95,  // 191: o3.v1.OM.SubmitDiff:output_type -> o3.v1.SubmitDiffResponse
-	97,  // 192: o3.v1.OM.GetDiff:output_type -> o3.v1.GetDiffResponse
-	99,  // 193: o3.v1.OM.CancelDiff:output_type -> o3.v1.CancelDiffResponse
-	101, // 194: o3.v1.OM.ListDiffs:output_type -> o3.v1.ListDiffsResponse
-	103, // 195: o3.v1.OM.ForgetDiff:output_type -> o3.v1.ForgetDiffResponse
-	61,  // 196: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
-	63,  // 197: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
-	65,  // 198: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
-	67,  // 199: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
-	69,  // 200: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
-	71,  // 201: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
-	73,  // 202: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
-	75,  // 203: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
-	77,  // 204: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
-	79,  // 205: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
-	157, // [157:206] is the sub-list for method output_type
-	108, // [108:157] is the sub-list for method input_type
-	108, // [108:108] is the sub-list for extension type_name
-	108, // [108:108] is the sub-list for extension extendee
-	0,   // [0:108] is the sub-list for field type_name
+	1,   // 0: o3.v1.CreateVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	119, // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
+	120, // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	120, // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	120, // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
+	1,   // 5: o3.v1.UpdateVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	119, // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
+	120, // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	1,   // 8: o3.v1.DeleteVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	1,   // 9: o3.v1.CreateBucketRequest.stamp:type_name -> o3.v1.Stamp
+	119, // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
+	121, // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
+	122, // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	122, // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	122, // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
+	1,   // 15: o3.v1.UpdateBucketRequest.stamp:type_name -> o3.v1.Stamp
+	119, // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
+	121, // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
+	122, // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	1,   // 19: o3.v1.DeleteBucketRequest.stamp:type_name -> o3.v1.Stamp
+	1,   // 20: o3.v1.OpenKeyRequest.stamp:type_name -> o3.v1.Stamp
+	1,   // 21: o3.v1.CommitKeyRequest.stamp:type_name -> o3.v1.Stamp
+	123, // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
+	124, // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
+	121, // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
+	125, // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
+	126, // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
+	127, // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 28: o3.v1.AbandonKeyRequest.stamp:type_name -> o3.v1.Stamp
+	127, // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
+	127, // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
+	126, // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
+	1,   // 32: o3.v1.DeleteKeysRequest.stamp:type_name -> o3.v1.Stamp
+	32,  // 33: o3.v1.DeleteKeysRequest.keys:type_name -> o3.v1.DeleteKey
+	34,  // 34: o3.v1.DeleteKeysResponse.results:type_name -> o3.v1.DeleteKeyResult
+	1,   // 35: o3.v1.RenameKeyRequest.stamp:type_name -> o3.v1.Stamp
+	127, // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 37: o3.v1.CopyKeyRequest.stamp:type_name -> o3.v1.Stamp
+	126, // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
+	126, // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
+	124, // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
+	121, // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
+	125, // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
+	127, // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 44: o3.v1.UpdateKeyRequest.stamp:type_name -> o3.v1.Stamp
+	126, // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
+	121, // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
+	119, // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
+	124, // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
+	127, // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 50: o3.v1.CreateDirectoryRequest.stamp:type_name -> o3.v1.Stamp
+	124, // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
+	121, // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
+	127, // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 54: o3.v1.CreateUploadRequest.stamp:type_name -> o3.v1.Stamp
+	124, // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
+	121, // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
+	128, // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	1,   // 58: o3.v1.CommitPartRequest.stamp:type_name -> o3.v1.Stamp
+	123, // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
+	125, // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
+	129, // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
+	1,   // 62: o3.v1.CopyPartRequest.stamp:type_name -> o3.v1.Stamp
+	126, // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
+	125, // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
+	129, // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
+	128, // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	128, // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
+	128, // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
+	129, // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
+	125, // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
+	1,   // 71: o3.v1.CompleteUploadRequest.stamp:type_name -> o3.v1.Stamp
+	56,  // 72: o3.v1.CompleteUploadRequest.parts:type_name -> o3.v1.CompletePart
+	126, // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
+	125, // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
+	127, // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
+	1,   // 76: o3.v1.AbortUploadRequest.stamp:type_name -> o3.v1.Stamp
+	1,   // 77: o3.v1.CreateUserRequest.stamp:type_name -> o3.v1.Stamp
+	130, // 78: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
+	130, // 79: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
+	1,   // 80: o3.v1.UpdateUserRequest.stamp:type_name -> o3.v1.Stamp
+	130, // 81: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
+	1,   // 82: o3.v1.DeleteUserRequest.stamp:type_name -> o3.v1.Stamp
+	1,   // 83: o3.v1.CreateAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
+	131, // 84: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
+	131, // 85: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
+	1,   // 86: o3.v1.RevokeAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
+	121, // 87: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
+	78,  // 88: o3.v1.StatusResponse.blocks:type_name -> o3.v1.BlockStatusResponse
+	1,   // 89: o3.v1.CreateSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	132, // 90: o3.v1.CreateSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	132, // 91: o3.v1.GetSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	132, // 92: o3.v1.ListSnapshotsResponse.snapshots:type_name -> o3.v1.SnapshotInfo
+	1,   // 93: o3.v1.RenameSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	132, // 94: o3.v1.RenameSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	1,   // 95: o3.v1.DeleteSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	132, // 96: o3.v1.DeleteSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	93,  // 97: o3.v1.RestoreSnapshotResponse.refused:type_name -> o3.v1.RestoreRefusal
+	94,  // 98: o3.v1.SubmitDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	133, // 99: o3.v1.SubmitDiffResponse.job:type_name -> o3.v1.DiffJob
+	94,  // 100: o3.v1.GetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	133, // 101: o3.v1.GetDiffResponse.job:type_name -> o3.v1.DiffJob
+	134, // 102: o3.v1.GetDiffResponse.entries:type_name -> o3.v1.DiffEntry
+	94,  // 103: o3.v1.CancelDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	133, // 104: o3.v1.CancelDiffResponse.job:type_name -> o3.v1.DiffJob
+	135, // 105: o3.v1.ListDiffsRequest.states:type_name -> o3.v1.DiffState
+	133, // 106: o3.v1.ListDiffsResponse.jobs:type_name -> o3.v1.DiffJob
+	94,  // 107: o3.v1.ForgetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	105, // 108: o3.v1.CreateImageResponse.image:type_name -> o3.v1.ImageInfo
+	105, // 109: o3.v1.ListImagesResponse.images:type_name -> o3.v1.ImageInfo
+	105, // 110: o3.v1.DeleteImageResponse.image:type_name -> o3.v1.ImageInfo
+	0,   // 111: o3.v1.ExportInfo.state:type_name -> o3.v1.ExportState
+	112, // 112: o3.v1.ExportImageResponse.export:type_name -> o3.v1.ExportInfo
+	112, // 113: o3.v1.GetExportResponse.export:type_name -> o3.v1.ExportInfo
+	112, // 114: o3.v1.CancelExportResponse.export:type_name -> o3.v1.ExportInfo
+	2,   // 115: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
+	4,   // 116: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
+	6,   // 117: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
+	8,   // 118: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
+	10,  // 119: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
+	12,  // 120: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
+	14,  // 121: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
+	16,  // 122: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
+	18,  // 123: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
+	20,  // 124: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
+	22,  // 125: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
+	24,  // 126: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
+	26,  // 127: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
+	28,  // 128: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
+	30,  // 129: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
+	33,  // 130: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
+	36,  // 131: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
+	38,  // 132: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
+	40,  // 133: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
+	42,  // 134: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
+	44,  // 135: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
+	46,  // 136: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
+	48,  // 137: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
+	50,  // 138: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
+	52,  // 139: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
+	54,  // 140: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
+	57,  // 141: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
+	59,  // 142: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
+	81,  // 143: o3.v1.OM.CreateSnapshot:input_type -> o3.v1.CreateSnapshotRequest
+	83,  // 144: o3.v1.OM.GetSnapshot:input_type -> o3.v1.GetSnapshotRequest
+	85,  // 145: o3.v1.OM.ListSnapshots:input_type -> o3.v1.ListSnapshotsRequest
+	87,  // 146: o3.v1.OM.RenameSnapshot:input_type -> o3.v1.RenameSnapshotRequest
+	89,  // 147: o3.v1.OM.DeleteSnapshot:input_type -> o3.v1.DeleteSnapshotRequest
+	91,  // 148: o3.v1.OM.RestoreSnapshot:input_type -> o3.v1.RestoreSnapshotRequest
+	95,  // 149: o3.v1.OM.SubmitDiff:input_type -> o3.v1.SubmitDiffRequest
+	97,  // 150: o3.v1.OM.GetDiff:input_type -> o3.v1.GetDiffRequest
+	99,  // 151: o3.v1.OM.CancelDiff:input_type -> o3.v1.CancelDiffRequest
+	101, // 152: o3.v1.OM.ListDiffs:input_type -> o3.v1.ListDiffsRequest
+	103, // 153: o3.v1.OM.ForgetDiff:input_type -> o3.v1.ForgetDiffRequest
+	61,  // 154: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
+	63,  // 155: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
+	65,  // 156: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
+	67,  // 157: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
+	69,  // 158: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
+	71,  // 159: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
+	73,  // 160: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
+	75,  // 161: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
+	77,  // 162: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
+	79,  // 163: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
+	106, // 164: o3.v1.OM.CreateImage:input_type -> o3.v1.CreateImageRequest
+	108, // 165: o3.v1.OM.ListImages:input_type -> o3.v1.ListImagesRequest
+	110, // 166: o3.v1.OM.DeleteImage:input_type -> o3.v1.DeleteImageRequest
+	113, // 167: o3.v1.OM.ExportImage:input_type -> o3.v1.ExportImageRequest
+	115, // 168: o3.v1.OM.GetExport:input_type -> o3.v1.GetExportRequest
+	117, // 169: o3.v1.OM.CancelExport:input_type -> o3.v1.CancelExportRequest
+	3,   // 170: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
+	5,   // 171: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
+	7,   // 172: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
+	9,   // 173: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
+	11,  // 174: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
+	13,  // 175: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
+	15,  // 176: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
+	17,  // 177: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
+	19,  // 178: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
+	21,  // 179: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
+	23,  // 180: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
+	25,  // 181: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
+	27,  // 182: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
+	29,  // 183: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
+	31,  // 184: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
+	35,  // 185: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
+	37,  // 186: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
+	39,  // 187: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
+	41,  // 188: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
+	43,  // 189: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
+	45,  // 190: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
+	47,  // 191: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
+	49,  // 192: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
+	51,  // 193: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
+	53,  // 194: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
+	55,  // 195: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
+	58,  // 196: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
+	60,  // 197: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
+	82,  // 198: o3.v1.OM.CreateSnapshot:output_type -> o3.v1.CreateSnapshotResponse
+	84,  // 199: o3.v1.OM.GetSnapshot:output_type -> o3.v1.GetSnapshotResponse
+	86,  // 200: o3.v1.OM.ListSnapshots:output_type -> o3.v1.ListSnapshotsResponse
+	88,  // 201: o3.v1.OM.RenameSnapshot:output_type -> o3.v1.RenameSnapshotResponse
+	90,  // 202: o3.v1.OM.DeleteSnapshot:output_type -> o3.v1.DeleteSnapshotResponse
+	92,  // 203: o3.v1.OM.RestoreSnapshot:output_type -> o3.v1.RestoreSnapshotResponse
+	96,  // 204: o3.v1.OM.SubmitDiff:output_type -> o3.v1.SubmitDiffResponse
+	98,  // 205: o3.v1.OM.GetDiff:output_type -> o3.v1.GetDiffResponse
+	100, // 206: o3.v1.OM.CancelDiff:output_type -> o3.v1.CancelDiffResponse
+	102, // 207: o3.v1.OM.ListDiffs:output_type -> o3.v1.ListDiffsResponse
+	104, // 208: o3.v1.OM.ForgetDiff:output_type -> o3.v1.ForgetDiffResponse
+	62,  // 209: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
+	64,  // 210: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
+	66,  // 211: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
+	68,  // 212: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
+	70,  // 213: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
+	72,  // 214: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
+	74,  // 215: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
+	76,  // 216: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
+	78,  // 217: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
+	80,  // 218: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
+	107, // 219: o3.v1.OM.CreateImage:output_type -> o3.v1.CreateImageResponse
+	109, // 220: o3.v1.OM.ListImages:output_type -> o3.v1.ListImagesResponse
+	111, // 221: o3.v1.OM.DeleteImage:output_type -> o3.v1.DeleteImageResponse
+	114, // 222: o3.v1.OM.ExportImage:output_type -> o3.v1.ExportImageResponse
+	116, // 223: o3.v1.OM.GetExport:output_type -> o3.v1.GetExportResponse
+	118, // 224: o3.v1.OM.CancelExport:output_type -> o3.v1.CancelExportResponse
+	170, // [170:225] is the sub-list for method output_type
+	115, // [115:170] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_api_o3_v1_om_proto_init() }
@@ -8002,13 +8986,14 @@ func file_api_o3_v1_om_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_o3_v1_om_proto_rawDesc), len(file_api_o3_v1_om_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   104,
+			NumEnums:      1,
+			NumMessages:   118,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_o3_v1_om_proto_goTypes,
 		DependencyIndexes: file_api_o3_v1_om_proto_depIdxs,
+		EnumInfos:         file_api_o3_v1_om_proto_enumTypes,
 		MessageInfos:      file_api_o3_v1_om_proto_msgTypes,
 	}.Build()
 	File_api_o3_v1_om_proto = out.File

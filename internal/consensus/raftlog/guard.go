@@ -2,8 +2,10 @@ package raftlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -22,7 +24,7 @@ const guardFile = "TAIL"
 //
 // Two slots are written in turn: a torn one leaves the other.
 type guard struct {
-	f     vfs.File
+	f     vfs.File // nil when read-only and there is none
 	path  string
 	turn  int
 	found *guardMark
@@ -42,13 +44,16 @@ const (
 	guardMagic = "o3 tail\x01"
 )
 
-func openGuard(fs vfs.FS, path string, readOnly bool) (*guard, error) {
+func openGuard(fsys vfs.FS, path string, readOnly bool) (*guard, error) {
 	var f vfs.File
 	var err error
 	if readOnly {
-		f, err = fs.Open(path)
+		f, err = fsys.Open(path)
 	} else {
-		f, err = fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+		f, err = fsys.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	}
+	if readOnly && errors.Is(err, fs.ErrNotExist) {
+		return &guard{path: path}, nil // never synced, so a power cut may take it: it says nothing
 	}
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, path, err)
@@ -104,7 +109,12 @@ func (g *guard) note(last position, hard *pb.HardState) {
 	g.found, g.turn = &m, 1-g.turn
 }
 
-func (g *guard) close() error { return g.f.Close() }
+func (g *guard) close() error {
+	if g.f == nil {
+		return nil
+	}
+	return g.f.Close()
+}
 
 func encodeGuard(m guardMark) []byte {
 	p := appendUint64s([]byte(guardMagic), m.last.index, m.last.term, m.term, m.vote, m.count)

@@ -16,8 +16,9 @@ type Verified struct {
 const verifyStep = 4 << 20
 
 // Verify reads every entry of the log in o.Dir, whose node must be stopped, and
-// checks them, the small rows and the tail guard. It changes nothing. Damage is
-// an errs.Corrupt that names what is hit; NodeID does not matter.
+// checks them, the small rows and the tail guard, which says nothing when it is
+// absent: a power cut may take it. It changes nothing. Damage is an errs.Corrupt
+// that names what is hit; NodeID does not matter.
 func Verify(ctx context.Context, o Options) (Verified, error) {
 	o.readOnly = true
 	var out Verified

@@ -43,6 +43,15 @@ func TestVerify(t *testing.T) {
 	if err != nil || v.First != 2 || v.Last != 51 || v.Bytes < 50*160 {
 		t.Fatalf("a healthy log: %+v, %v", v, err)
 	}
+	if err := fs.Remove("raft/" + guardFile); err != nil { // as a power cut may
+		t.Fatal(err)
+	}
+	if v, err := Verify(context.Background(), Options{FS: fs, Dir: "raft"}); err != nil || v.First != 2 || v.Last != 51 {
+		t.Fatalf("without the tail guard: %+v, %v", v, err)
+	}
+	if _, err := fs.Stat("raft/" + guardFile); err == nil {
+		t.Fatal("Verify made a tail guard")
+	}
 	flipText(t, fs, "raft/"+storeDir, payload)
 	if _, err := Verify(context.Background(), Options{FS: fs, Dir: "raft"}); errs.KindOf(err) != errs.Corrupt {
 		t.Fatalf("a flipped byte: %v", err)

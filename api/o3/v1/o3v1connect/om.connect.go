@@ -135,6 +135,18 @@ const (
 	OMBlockStatusProcedure = "/o3.v1.OM/BlockStatus"
 	// OMStartScrubProcedure is the fully-qualified name of the OM's StartScrub RPC.
 	OMStartScrubProcedure = "/o3.v1.OM/StartScrub"
+	// OMCreateImageProcedure is the fully-qualified name of the OM's CreateImage RPC.
+	OMCreateImageProcedure = "/o3.v1.OM/CreateImage"
+	// OMListImagesProcedure is the fully-qualified name of the OM's ListImages RPC.
+	OMListImagesProcedure = "/o3.v1.OM/ListImages"
+	// OMDeleteImageProcedure is the fully-qualified name of the OM's DeleteImage RPC.
+	OMDeleteImageProcedure = "/o3.v1.OM/DeleteImage"
+	// OMExportImageProcedure is the fully-qualified name of the OM's ExportImage RPC.
+	OMExportImageProcedure = "/o3.v1.OM/ExportImage"
+	// OMGetExportProcedure is the fully-qualified name of the OM's GetExport RPC.
+	OMGetExportProcedure = "/o3.v1.OM/GetExport"
+	// OMCancelExportProcedure is the fully-qualified name of the OM's CancelExport RPC.
+	OMCancelExportProcedure = "/o3.v1.OM/CancelExport"
 )
 
 // OMClient is a client for the o3.v1.OM service.
@@ -199,6 +211,17 @@ type OMClient interface {
 	// Scrub, verify and space reclaim of the node's block store.
 	BlockStatus(context.Context, *v1.BlockStatusRequest) (*v1.BlockStatusResponse, error)
 	StartScrub(context.Context, *v1.StartScrubRequest) (*v1.StartScrubResponse, error)
+	// Images of the node that answers, for backups; for admins only. CreateImage
+	// answers when the image is there or, if that takes long, with a ticket to
+	// call again with.
+	CreateImage(context.Context, *v1.CreateImageRequest) (*v1.CreateImageResponse, error)
+	ListImages(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error)
+	DeleteImage(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error)
+	// ExportImage begins to bring a new image to a directory of the node's machine.
+	// A node runs one export at a time.
+	ExportImage(context.Context, *v1.ExportImageRequest) (*v1.ExportImageResponse, error)
+	GetExport(context.Context, *v1.GetExportRequest) (*v1.GetExportResponse, error)
+	CancelExport(context.Context, *v1.CancelExportRequest) (*v1.CancelExportResponse, error)
 }
 
 // NewOMClient constructs a client for the o3.v1.OM service. By default, it uses the Connect
@@ -506,6 +529,42 @@ func NewOMClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.
 			connect.WithSchema(oMMethods.ByName("StartScrub")),
 			connect.WithClientOptions(opts...),
 		),
+		createImage: connect.NewClient[v1.CreateImageRequest, v1.CreateImageResponse](
+			httpClient,
+			baseURL+OMCreateImageProcedure,
+			connect.WithSchema(oMMethods.ByName("CreateImage")),
+			connect.WithClientOptions(opts...),
+		),
+		listImages: connect.NewClient[v1.ListImagesRequest, v1.ListImagesResponse](
+			httpClient,
+			baseURL+OMListImagesProcedure,
+			connect.WithSchema(oMMethods.ByName("ListImages")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteImage: connect.NewClient[v1.DeleteImageRequest, v1.DeleteImageResponse](
+			httpClient,
+			baseURL+OMDeleteImageProcedure,
+			connect.WithSchema(oMMethods.ByName("DeleteImage")),
+			connect.WithClientOptions(opts...),
+		),
+		exportImage: connect.NewClient[v1.ExportImageRequest, v1.ExportImageResponse](
+			httpClient,
+			baseURL+OMExportImageProcedure,
+			connect.WithSchema(oMMethods.ByName("ExportImage")),
+			connect.WithClientOptions(opts...),
+		),
+		getExport: connect.NewClient[v1.GetExportRequest, v1.GetExportResponse](
+			httpClient,
+			baseURL+OMGetExportProcedure,
+			connect.WithSchema(oMMethods.ByName("GetExport")),
+			connect.WithClientOptions(opts...),
+		),
+		cancelExport: connect.NewClient[v1.CancelExportRequest, v1.CancelExportResponse](
+			httpClient,
+			baseURL+OMCancelExportProcedure,
+			connect.WithSchema(oMMethods.ByName("CancelExport")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -560,6 +619,12 @@ type oMClient struct {
 	status          *connect.Client[v1.StatusRequest, v1.StatusResponse]
 	blockStatus     *connect.Client[v1.BlockStatusRequest, v1.BlockStatusResponse]
 	startScrub      *connect.Client[v1.StartScrubRequest, v1.StartScrubResponse]
+	createImage     *connect.Client[v1.CreateImageRequest, v1.CreateImageResponse]
+	listImages      *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
+	deleteImage     *connect.Client[v1.DeleteImageRequest, v1.DeleteImageResponse]
+	exportImage     *connect.Client[v1.ExportImageRequest, v1.ExportImageResponse]
+	getExport       *connect.Client[v1.GetExportRequest, v1.GetExportResponse]
+	cancelExport    *connect.Client[v1.CancelExportRequest, v1.CancelExportResponse]
 }
 
 // CreateVolume calls o3.v1.OM.CreateVolume.
@@ -1003,6 +1068,60 @@ func (c *oMClient) StartScrub(ctx context.Context, req *v1.StartScrubRequest) (*
 	return nil, err
 }
 
+// CreateImage calls o3.v1.OM.CreateImage.
+func (c *oMClient) CreateImage(ctx context.Context, req *v1.CreateImageRequest) (*v1.CreateImageResponse, error) {
+	response, err := c.createImage.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListImages calls o3.v1.OM.ListImages.
+func (c *oMClient) ListImages(ctx context.Context, req *v1.ListImagesRequest) (*v1.ListImagesResponse, error) {
+	response, err := c.listImages.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteImage calls o3.v1.OM.DeleteImage.
+func (c *oMClient) DeleteImage(ctx context.Context, req *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error) {
+	response, err := c.deleteImage.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ExportImage calls o3.v1.OM.ExportImage.
+func (c *oMClient) ExportImage(ctx context.Context, req *v1.ExportImageRequest) (*v1.ExportImageResponse, error) {
+	response, err := c.exportImage.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetExport calls o3.v1.OM.GetExport.
+func (c *oMClient) GetExport(ctx context.Context, req *v1.GetExportRequest) (*v1.GetExportResponse, error) {
+	response, err := c.getExport.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CancelExport calls o3.v1.OM.CancelExport.
+func (c *oMClient) CancelExport(ctx context.Context, req *v1.CancelExportRequest) (*v1.CancelExportResponse, error) {
+	response, err := c.cancelExport.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // OMHandler is an implementation of the o3.v1.OM service.
 type OMHandler interface {
 	CreateVolume(context.Context, *v1.CreateVolumeRequest) (*v1.CreateVolumeResponse, error)
@@ -1065,6 +1184,17 @@ type OMHandler interface {
 	// Scrub, verify and space reclaim of the node's block store.
 	BlockStatus(context.Context, *v1.BlockStatusRequest) (*v1.BlockStatusResponse, error)
 	StartScrub(context.Context, *v1.StartScrubRequest) (*v1.StartScrubResponse, error)
+	// Images of the node that answers, for backups; for admins only. CreateImage
+	// answers when the image is there or, if that takes long, with a ticket to
+	// call again with.
+	CreateImage(context.Context, *v1.CreateImageRequest) (*v1.CreateImageResponse, error)
+	ListImages(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error)
+	DeleteImage(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error)
+	// ExportImage begins to bring a new image to a directory of the node's machine.
+	// A node runs one export at a time.
+	ExportImage(context.Context, *v1.ExportImageRequest) (*v1.ExportImageResponse, error)
+	GetExport(context.Context, *v1.GetExportRequest) (*v1.GetExportResponse, error)
+	CancelExport(context.Context, *v1.CancelExportRequest) (*v1.CancelExportResponse, error)
 }
 
 // NewOMHandler builds an HTTP handler from the service implementation. It returns the path on which
@@ -1368,6 +1498,42 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 		connect.WithSchema(oMMethods.ByName("StartScrub")),
 		connect.WithHandlerOptions(opts...),
 	)
+	oMCreateImageHandler := connect.NewUnaryHandlerSimple(
+		OMCreateImageProcedure,
+		svc.CreateImage,
+		connect.WithSchema(oMMethods.ByName("CreateImage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMListImagesHandler := connect.NewUnaryHandlerSimple(
+		OMListImagesProcedure,
+		svc.ListImages,
+		connect.WithSchema(oMMethods.ByName("ListImages")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMDeleteImageHandler := connect.NewUnaryHandlerSimple(
+		OMDeleteImageProcedure,
+		svc.DeleteImage,
+		connect.WithSchema(oMMethods.ByName("DeleteImage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMExportImageHandler := connect.NewUnaryHandlerSimple(
+		OMExportImageProcedure,
+		svc.ExportImage,
+		connect.WithSchema(oMMethods.ByName("ExportImage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMGetExportHandler := connect.NewUnaryHandlerSimple(
+		OMGetExportProcedure,
+		svc.GetExport,
+		connect.WithSchema(oMMethods.ByName("GetExport")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMCancelExportHandler := connect.NewUnaryHandlerSimple(
+		OMCancelExportProcedure,
+		svc.CancelExport,
+		connect.WithSchema(oMMethods.ByName("CancelExport")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/o3.v1.OM/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OMCreateVolumeProcedure:
@@ -1468,6 +1634,18 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 			oMBlockStatusHandler.ServeHTTP(w, r)
 		case OMStartScrubProcedure:
 			oMStartScrubHandler.ServeHTTP(w, r)
+		case OMCreateImageProcedure:
+			oMCreateImageHandler.ServeHTTP(w, r)
+		case OMListImagesProcedure:
+			oMListImagesHandler.ServeHTTP(w, r)
+		case OMDeleteImageProcedure:
+			oMDeleteImageHandler.ServeHTTP(w, r)
+		case OMExportImageProcedure:
+			oMExportImageHandler.ServeHTTP(w, r)
+		case OMGetExportProcedure:
+			oMGetExportHandler.ServeHTTP(w, r)
+		case OMCancelExportProcedure:
+			oMCancelExportHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1671,4 +1849,28 @@ func (UnimplementedOMHandler) BlockStatus(context.Context, *v1.BlockStatusReques
 
 func (UnimplementedOMHandler) StartScrub(context.Context, *v1.StartScrubRequest) (*v1.StartScrubResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.StartScrub is not implemented"))
+}
+
+func (UnimplementedOMHandler) CreateImage(context.Context, *v1.CreateImageRequest) (*v1.CreateImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.CreateImage is not implemented"))
+}
+
+func (UnimplementedOMHandler) ListImages(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ListImages is not implemented"))
+}
+
+func (UnimplementedOMHandler) DeleteImage(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.DeleteImage is not implemented"))
+}
+
+func (UnimplementedOMHandler) ExportImage(context.Context, *v1.ExportImageRequest) (*v1.ExportImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ExportImage is not implemented"))
+}
+
+func (UnimplementedOMHandler) GetExport(context.Context, *v1.GetExportRequest) (*v1.GetExportResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.GetExport is not implemented"))
+}
+
+func (UnimplementedOMHandler) CancelExport(context.Context, *v1.CancelExportRequest) (*v1.CancelExportResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.CancelExport is not implemented"))
 }

@@ -83,7 +83,7 @@ func TestNodeStartsOnWhatWasImported(t *testing.T) {
 	if _, err := image.Import(t.Context(), target, m.ID, o); errs.KindOf(err) != errs.Corrupt {
 		t.Fatal(err)
 	}
-	if _, err := serve(t, restored); errs.KindOf(err) != errs.Corrupt || !strings.Contains(err.Error(), "the identity file is missing") {
+	if _, err := serve(t, restored); errs.KindOf(err) != errs.Corrupt || !strings.Contains(err.Error(), "was begun here and not finished") {
 		t.Errorf("a node on half an import: %v", err)
 	}
 	if err := os.Rename(found[0]+".away", found[0]); err != nil {

@@ -95,7 +95,20 @@ func unreadable(path string, err error) error {
 }
 
 // again has a job whose report is lost computed once more, under the same id.
+// Whoever asks for it at the same time finds it waiting.
 func (s *Service) again(ctx context.Context, j *view.DiffJob) (*o3v1.DiffJob, error) {
+	release, err := s.claim(ctx, j.Key)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	now, err := s.find(ctx, &o3v1.DiffSpec{Volume: j.Row.Volume, Bucket: j.Row.Bucket}, idOf(*j))
+	if err != nil {
+		return nil, err
+	}
+	if o3v1.DiffState(now.Row.State) != done { // another was faster
+		return now.Info(), nil
+	}
 	change := &commandpb.UpdateDiffJob{Expected: []o3v1.DiffState{done}, State: queued}
 	gone, err := s.gone(j.Key)
 	switch {
@@ -113,14 +126,6 @@ func (s *Service) again(ctx context.Context, j *view.DiffJob) (*o3v1.DiffJob, er
 		defer s.unplace()
 	}
 	info, err := s.update(ctx, j.Key, j.Row.JobId, change)
-	if errs.KindOf(err) == errs.Conflict { // another was faster
-		id := idOf(*j)
-		now, err := s.find(ctx, &o3v1.DiffSpec{Volume: j.Row.Volume, Bucket: j.Row.Bucket}, id)
-		if err != nil {
-			return nil, err
-		}
-		return now.Info(), nil
-	}
 	if err != nil {
 		s.lose(nil) // it may wait nevertheless
 		return nil, err

@@ -111,6 +111,16 @@ func (s *Session) dataDir(given string) (string, error) {
 // Client returns the connection to the server, made at the first call.
 func (s *Session) Client() (*client.Client, error) { return s.dial(s.Timeout) }
 
+// bucket reads the path of a bucket and returns it with the connection.
+func (s *Session) bucket(text string) (path, *client.Client, error) {
+	p, err := parsePath(text, 2)
+	if err != nil {
+		return p, nil, err
+	}
+	o3, err := s.Client()
+	return p, o3, err
+}
+
 func (s *Session) dial(retryFor time.Duration) (*client.Client, error) {
 	if s.client != nil {
 		return s.client, nil

@@ -29,11 +29,7 @@ type snapshotCreate struct {
 
 // Run creates the snapshot.
 func (c *snapshotCreate) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}
@@ -54,11 +50,7 @@ type snapshotList struct {
 
 // Run lists the snapshots: the live ones, then those being reclaimed.
 func (c *snapshotList) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}
@@ -121,11 +113,7 @@ type snapshotInfo struct {
 
 // Run describes the snapshot.
 func (c *snapshotInfo) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}
@@ -180,11 +168,7 @@ type snapshotDelete struct {
 
 // Run deletes the snapshot.
 func (c *snapshotDelete) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}

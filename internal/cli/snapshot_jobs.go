@@ -154,11 +154,7 @@ type diffCancel struct{ diffName }
 
 // Run stops the diff.
 func (c *diffCancel) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}
@@ -180,11 +176,7 @@ type diffForget struct{ diffName }
 
 // Run drops the diff.
 func (c *diffForget) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}

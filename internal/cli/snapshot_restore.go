@@ -41,11 +41,7 @@ type restored struct {
 
 // Run restores.
 func (c *snapshotRestore) Run(ctx context.Context, s *Session) error {
-	p, err := parsePath(c.Path, 2)
-	if err != nil {
-		return err
-	}
-	o3, err := s.Client()
+	p, o3, err := s.bucket(c.Path)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func (t *Tx) sourceKey(volume, bucket, key string, pre *o3v1.Preconditions) (*sc
 	if err := ns.CheckKeyName(ns.Layout(b.row.Layout), path); err != nil {
 		return nil, err
 	}
-	entry, err := t.findAt(b, path, at)
+	_, entry, err := Find(t.w, b.id(), ns.Layout(b.row.Layout), path, at)
 	if err != nil {
 		return nil, err
 	}

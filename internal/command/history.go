@@ -194,31 +194,6 @@ func ContentTag(e *schemapb.Entry) uint64 {
 	return xxh3.Hash(raw)
 }
 
-// findAt walks path from the bucket's root as it was at a point in time; what
-// it finds was reachable then.
-func (t *Tx) findAt(b *bucketState, path string, at ns.Op) (*schemapb.Entry, error) {
-	key := schema.EntryKey{Bucket: b.id(), Parent: b.id(), Name: path}
-	if b.fso() {
-		parents, name, dir := ns.SplitPath(path)
-		for _, component := range parents {
-			key.Name = component + "/"
-			row, ok, err := schema.EntryAt(t.w, key, at)
-			if err != nil || !ok {
-				return nil, err
-			}
-			key.Parent = ns.ObjectID(row.ObjectId)
-		}
-		if key.Name = name; dir {
-			key.Name += "/"
-		}
-	}
-	row, ok, err := schema.EntryAt(t.w, key, at)
-	if !ok {
-		return nil, err
-	}
-	return row, nil
-}
-
 // snapshotNamed returns a live snapshot's op and row by its name.
 func (t *Tx) snapshotNamed(b *bucketState, name string) (ns.Op, *schemapb.Snapshot, error) {
 	at, ok, err := schema.SnapshotNames.Get(t.w, schema.SnapshotNameKey{Bucket: b.id(), Name: name})
@@ -235,8 +210,11 @@ func (t *Tx) snapshotNamed(b *bucketState, name string) (ns.Op, *schemapb.Snapsh
 	return ns.Op(at.Op), row, err
 }
 
-// total returns the store-wide counters, which Flush writes.
-func (t *Tx) total() *schemapb.Counters { return t.counters }
+// total returns the store-wide counters, for a change; Flush writes them.
+func (t *Tx) total() *schemapb.Counters {
+	t.counted = true
+	return t.counters
+}
 
 // loadTotal reads the store-wide counters, once a batch.
 func (t *Tx) loadTotal() error {
@@ -250,20 +228,21 @@ func (t *Tx) loadTotal() error {
 	if !ok {
 		row = &schemapb.Counters{}
 	}
-	t.counters, t.counted = row, proto.Clone(row).(*schemapb.Counters)
+	t.counters, t.counted = row, false
 	return nil
 }
 
-// flushTotal writes the store-wide counters if they changed, and forgets them.
-// All zero they have no row, whether or not they were more meanwhile: so what is
-// stored does not depend on how requests are cut into batches.
+// flushTotal writes the store-wide counters if they may have changed, and
+// forgets them. All zero they have no row, whether or not they were more
+// meanwhile: so what is stored does not depend on how requests are cut into
+// batches.
 func (t *Tx) flushTotal() error {
-	row, before := t.counters, t.counted
-	t.counters, t.counted = nil, nil
-	if row == nil || proto.Equal(row, before) {
+	row, changed := t.counters, t.counted
+	t.counters, t.counted = nil, false
+	switch {
+	case !changed:
 		return nil
-	}
-	if proto.Equal(row, &schemapb.Counters{}) {
+	case proto.Equal(row, &schemapb.Counters{}):
 		return schema.Counters.Delete(t.w, schema.CountersKey)
 	}
 	return schema.Counters.Put(t.w, schema.CountersKey, row)

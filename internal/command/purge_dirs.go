@@ -66,12 +66,12 @@ func (t *Tx) purge(key schema.OpKey, d *schemapb.DeletedDir, limit int) (int, er
 	if err != nil {
 		return 0, err
 	}
-	var gone usage
+	var gone usage // negative
 	for _, ch := range children {
 		if err := t.purgeChild(b, d, ch.key, ch.row); err != nil {
 			return 0, err
 		}
-		gone = minus(gone, minus(usage{}, sizeOf(ch.row)))
+		gone = minus(gone, sizeOf(ch.row))
 	}
 	if err := t.lowerSnapshots(b, ns.Op(d.DeletedOp), gone); err != nil {
 		return 0, err
@@ -117,8 +117,9 @@ func (t *Tx) purgeChild(b *bucketState, d *schemapb.DeletedDir, key schema.Entry
 	return schema.Entries.Delete(t.w, key)
 }
 
-// lowerSnapshots takes purged rows off the usage of the snapshots that were
-// made after the deletion: they count them, but never saw them.
+// lowerSnapshots applies what purged rows took away to the usage of the
+// snapshots that were made after the deletion: they count them, but never saw
+// them.
 func (t *Tx) lowerSnapshots(b *bucketState, deleted ns.Op, gone usage) error {
 	if ns.Op(b.row.NewestSnapshot) < deleted || gone == (usage{}) {
 		return nil
@@ -135,9 +136,9 @@ func (t *Tx) lowerSnapshots(b *bucketState, deleted ns.Op, gone usage) error {
 		return true, nil
 	})
 	for _, s := range later {
-		add(&s.row.UsedBytes, -gone.bytes)
-		add(&s.row.UsedKeys, -gone.keys)
-		add(&s.row.UsedDirectories, -gone.dirs)
+		add(&s.row.UsedBytes, gone.bytes)
+		add(&s.row.UsedKeys, gone.keys)
+		add(&s.row.UsedDirectories, gone.dirs)
 		if err == nil {
 			err = schema.Snapshots.Put(t.w, s.key, s.row)
 		}

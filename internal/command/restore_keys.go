@@ -50,7 +50,7 @@ func (t *Tx) restore(b *bucketState, path string, at ns.Op) (*commandpb.Restored
 	if err := ns.CheckKeyName(ns.Layout(b.row.Layout), path); err != nil {
 		return nil, err
 	}
-	then, err := t.findAt(b, path, at)
+	_, then, err := Find(t.w, b.id(), ns.Layout(b.row.Layout), path, at)
 	if err != nil {
 		return nil, err
 	}

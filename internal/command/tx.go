@@ -39,7 +39,8 @@ type Tx struct {
 	queued    uint32 // rows this op put into deletedDirs
 	touched   map[schema.EntryKey]*schemapb.Touch
 
-	counters, counted *schemapb.Counters // of the store, now and as stored
+	counters *schemapb.Counters // of the store
+	counted  bool               // they may differ from what is stored
 }
 
 // NewTx returns a Tx over w.

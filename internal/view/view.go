@@ -81,26 +81,8 @@ func (v View) Bucket(volume, name string) (Bucket, error) {
 // Key returns the key or directory at path; in a file-system bucket a
 // directory's path ends in a slash. Kind NoSuchKey: there is none.
 func (v View) Key(b Bucket, path string) (Entry, error) {
-	key := schema.EntryKey{Bucket: b.ID(), Parent: b.ID(), Name: path}
-	if b.Layout() == ns.FileSystem {
-		parents, name, dir := ns.SplitPath(path)
-		for _, component := range parents {
-			key.Name = component + "/"
-			row, ok, err := schema.EntryAt(v.r, key, v.at)
-			if err != nil {
-				return Entry{}, err
-			}
-			if !ok {
-				return Entry{}, errs.New(errs.NoSuchKey, path, "")
-			}
-			key.Parent = ns.ObjectID(row.ObjectId)
-		}
-		if key.Name = name; dir {
-			key.Name += "/"
-		}
-	}
-	row, ok, err := schema.EntryAt(v.r, key, v.at)
-	if err == nil && !ok {
+	key, row, err := command.Find(v.r, b.ID(), b.Layout(), path, v.at)
+	if err == nil && row == nil {
 		err = errs.New(errs.NoSuchKey, path, "")
 	}
 	return Entry{Path: path, Parent: key.Parent, Row: row}, err

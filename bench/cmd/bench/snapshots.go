@@ -29,6 +29,7 @@ type snapshotResult struct {
 	Diffs   []diffTime
 	Restore []restoreTime
 	Writes  []writeRate
+	API     []apiResult
 	Reads   []readRate
 	Many    manySnapshots
 }
@@ -81,6 +82,9 @@ func (s *settings) snapshots(ctx context.Context, l *lab) error {
 		return err
 	}
 	if err := s.writesUnderSnapshots(access.NewContext(ctx, access.System), l, r); err != nil {
+		return err
+	}
+	if err := s.writesOverAPI(ctx, l, r); err != nil {
 		return err
 	}
 	if err := s.many(access.NewContext(ctx, access.System), l, r); err != nil {
@@ -404,6 +408,14 @@ func (c *core) keepTaking(ctx context.Context, bucket string, on bool) (stop fun
 	if !on {
 		return func() error { return nil }
 	}
+	return every100ms(ctx, func(ctx context.Context) error {
+		_, err := c.snapshot(ctx, bucket)
+		return err
+	})
+}
+
+// every100ms calls f until the returned function is called.
+func every100ms(ctx context.Context, f func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
@@ -416,7 +428,7 @@ func (c *core) keepTaking(ctx context.Context, bucket string, on bool) (stop fun
 				done <- nil
 				return
 			}
-			if _, err := c.snapshot(ctx, bucket); err != nil && ctx.Err() == nil {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
 				done <- err
 				return
 			}
@@ -564,6 +576,10 @@ func (s *settings) snapshotText(r *snapshotResult, load string, took time.Durati
 		none := r.Writes[0]
 		p("| %s | %s | %.1f | **%.2f** | %s | %.1f | **%.2f** |", w.Snapshots, rate(w.Creates.PerSecond), w.Creates.Micros, w.Creates.Micros/none.Creates.Micros,
 			rate(w.Replaces.PerSecond), w.Replaces.Micros, w.Replaces.Micros/none.Replaces.Micros)
+	}
+	p("\n| Over the OM API: snapshots of the bucket | replaces per second | server CPU µs | times none's CPU |\n|---|---|---|---|")
+	for _, a := range r.API {
+		p("| %s | %s | %.0f | **%.2f** |", a.Operation, rate(a.PerSecond), a.ServerMicros, a.ServerMicros/r.API[0].ServerMicros)
 	}
 	p("\n| Read | live, per second | snapshot, per second | ratio |\n|---|---|---|---|")
 	for _, d := range r.Reads {

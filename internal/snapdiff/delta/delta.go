@@ -27,7 +27,7 @@ import (
 	"o3/internal/ns"
 	"o3/internal/schema"
 	"o3/internal/snapdiff/report"
-	"o3/internal/snapdiff/spill"
+	"o3/internal/spill"
 )
 
 // DefaultMemory is the bound of a computation's memory, in bytes, where Options

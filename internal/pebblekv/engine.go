@@ -76,6 +76,14 @@ func (s *Store) events() *pebble.EventListener {
 				l.Corruption(info.Path, info.Details)
 			}
 		},
+		FlushBegin: func(pebble.FlushInfo) {
+			if s.opts.BeforeFlush == nil {
+				return
+			}
+			if err := s.opts.BeforeFlush(); err != nil {
+				s.failure.fail(s.diskError("what must be durable before it", err))
+			}
+		},
 		FlushEnd: func(info pebble.FlushInfo) {
 			s.filesChanged()
 			if info.Err != nil {

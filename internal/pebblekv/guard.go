@@ -119,22 +119,9 @@ func (g *guardFS) silent(path string) bool {
 		strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-")
 }
 
-// isMarker reports whether a file is one of those with which the engine says
-// which manifest and format are current.
-func isMarker(name string) bool { return strings.HasPrefix(name, "marker.") }
-
-// settle syncs the directory before a marker comes or goes: the engine makes a
-// manifest, its marker, removes the old marker, and syncs once; a power cut
-// before that may keep any part of it.
+// settle syncs the directory before a marker comes or goes.
 func (g *guardFS) settle(path string) error {
-	if !isMarker(g.PathBase(path)) {
-		return nil
-	}
-	d, err := g.FS.OpenDir(g.PathDir(path))
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	return g.note("sync", g.PathDir(path), err)
+	return g.note("sync", g.PathDir(path), settle(g.FS, path))
 }
 
 // create opens a file for writing with open.

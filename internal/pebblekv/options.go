@@ -58,6 +58,13 @@ type Options struct {
 	// Listener.DiskSlow hears of it; 0 means 5 s, less than 0 means never.
 	DiskSlowAfter time.Duration
 
+	// BeforeFlush, if it is set, is called before rows in memory become durable,
+	// whether the caller asked for that or the engine decided it. All rows that
+	// will be durable were committed before the call. It runs with locks of the
+	// store held: it must not use the store. On an error the store fails, and
+	// nothing becomes durable.
+	BeforeFlush func() error
+
 	// Listener hears what happens.
 	Listener Listener
 }

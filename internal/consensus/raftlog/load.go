@@ -66,6 +66,7 @@ func (l *Log) loadFormat() error {
 		if foreign {
 			return errs.New(errs.FormatUnknown, l.opt.Dir, "a store without the marker of a raft log")
 		}
+		l.incarnation = l.opt.Incarnation
 	} else {
 		if len(p) != len(magic)+4 || string(p[:len(magic)]) != magic {
 			return errs.New(errs.FormatUnknown, l.opt.Dir, "not a raft log")

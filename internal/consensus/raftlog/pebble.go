@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"o3/internal/errs"
+	"o3/internal/pebblekv"
 )
 
 const storeDir = "pebble"
@@ -52,7 +53,7 @@ func openPebble(o Options) (*pebble.DB, error) {
 	cache := pebble.NewCache(4 << 20)
 	defer cache.Unref()
 	po := &pebble.Options{
-		FS:                          o.FS,
+		FS:                          pebblekv.OrderMarkers(o.FS),
 		ReadOnly:                    o.readOnly,
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,

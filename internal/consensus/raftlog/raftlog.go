@@ -34,6 +34,10 @@ type Options struct {
 	Dir    string // directory of the log, created when absent
 	NodeID uint64 // the node whose log this is; another node's log is refused
 
+	// Incarnation is what a new log counts its incarnations from, below 1<<63: a
+	// log that gets entries of another node's must not count what that one has.
+	Incarnation uint64
+
 	CacheBytes    int64 // recent entries kept in memory; 0 means 32 MiB
 	MemTableBytes int64 // Pebble's memtable; 0 means 32 MiB
 

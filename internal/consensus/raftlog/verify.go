@@ -44,3 +44,17 @@ func Verify(ctx context.Context, o Options) (Verified, error) {
 	}
 	return out, nil
 }
+
+// End returns index and term of the last entry of the log in o.Dir, whose node
+// must be stopped. It changes nothing; NodeID does not matter.
+func End(o Options) (index, term uint64, err error) {
+	o.readOnly = true
+	l, err := Open(o)
+	if err != nil {
+		return 0, 0, err
+	}
+	if index, err = l.LastIndex(); err == nil {
+		term, err = l.Term(index)
+	}
+	return index, term, first(err, l.Close())
+}

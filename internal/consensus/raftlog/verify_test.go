@@ -18,8 +18,8 @@ import (
 func TestVerify(t *testing.T) {
 	fs := vfs.NewMem()
 	payload := bytes.Repeat([]byte("payload "), 20)
-	l, err := Open(Options{FS: fs, Dir: "raft", NodeID: 3})
-	if err != nil {
+	l, err := Open(Options{FS: fs, Dir: "raft", NodeID: 3, Incarnation: 1000})
+	if err != nil || l.Incarnation() != 1001 {
 		t.Fatal(err)
 	}
 	if err := l.Bootstrap([]byte("conf")); err != nil {
@@ -43,6 +43,9 @@ func TestVerify(t *testing.T) {
 	if err != nil || v.First != 2 || v.Last != 51 || v.Bytes < 50*160 {
 		t.Fatalf("a healthy log: %+v, %v", v, err)
 	}
+	if index, term, err := End(Options{FS: fs, Dir: "raft"}); err != nil || index != 51 || term != 1 {
+		t.Fatalf("its end: %d, %d, %v", index, term, err)
+	}
 	if err := fs.Remove("raft/" + guardFile); err != nil { // as a power cut may
 		t.Fatal(err)
 	}
@@ -51,6 +54,9 @@ func TestVerify(t *testing.T) {
 	}
 	if _, err := fs.Stat("raft/" + guardFile); err == nil {
 		t.Fatal("Verify made a tail guard")
+	}
+	if l, err = Open(Options{FS: fs, Dir: "raft", NodeID: 3}); err != nil || l.Incarnation() != 1002 || l.Close() != nil {
+		t.Fatalf("what End or Verify left: %v", err)
 	}
 	flipText(t, fs, "raft/"+storeDir, payload)
 	if _, err := Verify(context.Background(), Options{FS: fs, Dir: "raft"}); errs.KindOf(err) != errs.Corrupt {

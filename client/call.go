@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -229,6 +230,15 @@ func hashBody(r *http.Request) (string, error) {
 		return sigv4.EmptySHA256, nil
 	}
 	h := sha256.New()
+	if r.GetBody == nil { // a stream of answers: its one request is written to a pipe
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			return "", err
+		}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+		r.Body, _ = r.GetBody()
+		r.ContentLength = int64(len(raw))
+	}
 	if _, err := io.Copy(h, r.Body); err != nil {
 		return "", err
 	}

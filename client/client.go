@@ -76,6 +76,7 @@ type Client struct {
 	at      *endpoints
 	stamps  *stamps
 	rpc     o3v1connect.OMClient
+	log     o3v1connect.OMLogClient
 	rpcHTTP *http.Transport
 	s3HTTP  *http.Transport
 	rpcSign *sigv4.Signer // nil: the client certificate speaks for us
@@ -100,11 +101,14 @@ func New(opts Options) (*Client, error) {
 		c.rpcSign = &sigv4.Signer{AccessKeyID: opts.AccessKey, Secret: opts.SecretKey, Region: opts.Region, Service: "o3", Keys: keys}
 		c.s3Sign = &sigv4.Signer{AccessKeyID: opts.AccessKey, Secret: opts.SecretKey, Region: opts.Region, Service: "s3", Keys: keys}
 	}
-	c.rpc = o3v1connect.NewOMClient(&sender{c}, "http://o3.invalid", // sender puts the address in
+	options := []connect.ClientOption{
 		connect.WithReadMaxBytes(opts.MaxMessage),
 		connect.WithSendMaxBytes(opts.MaxMessage),
 		connect.WithAcceptCompression("gzip", nil, nil),
-	)
+	}
+	const somewhere = "http://o3.invalid" // sender puts the address in
+	c.rpc = o3v1connect.NewOMClient(&sender{c}, somewhere, options...)
+	c.log = o3v1connect.NewOMLogClient(&sender{c}, somewhere, options...)
 	return c, nil
 }
 

@@ -5,6 +5,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
 	"o3/internal/snapdiff"
+	"o3/internal/transfer"
 )
 
 // Version is the version of the program.
@@ -43,8 +45,14 @@ type hooks struct {
 	blocks func(*container.Options)
 	log    func(*consensus.Options)
 	diffs  func(*snapdiff.Options)
-	made   func(*node) // every component is there, none runs
+
+	transfers func(*transfer.ServerOptions)
+	holds     time.Duration // between looks at the leases on the log; 0: holdEvery
+
+	made func(*node) // every component is there, none runs
 }
+
+func (h hooks) holdEvery() time.Duration { return cmp.Or(h.holds, holdEvery) }
 
 // Endpoints are the addresses a node listens at, as URLs.
 type Endpoints struct {
@@ -78,8 +86,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}()
 	for _, step := range []func() error{
-		n.checkGroup, n.openIdentity, n.openTracing, n.openAudit, n.openStore, n.openBlocks,
-		n.openLog, n.openImages, n.makeServices, n.makeEdges, n.listen,
+		n.checkGroup, n.takeData, n.openIdentity, n.openTracing, n.openAudit, n.openStore, n.openBlocks,
+		n.openLog, n.openImages, n.makeServices, n.openTransfers, n.makeEdges, n.listen,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -87,10 +87,12 @@ func drillSettings() settings {
 }
 
 // drill is a node with all there is, and what is in it.
-func drill(t *testing.T) (*server, *fixtureNode) {
+func drill(t *testing.T, env ...string) (*server, *fixtureNode) {
 	t.Helper()
 	x := &fixtureNode{Objects: map[string]fixtureObject{}, Lists: map[string][]string{}}
-	s := start(t, drillSettings())
+	o := drillSettings()
+	o.env = append(o.env, env...)
+	s := start(t, o)
 	x.principals(t, s)
 	x.fill(t, s)
 	x.fillMore(t, s)
@@ -133,7 +135,7 @@ func TestRestoreDrill(t *testing.T) {
 		t.Fatalf("%v\n%s", first, s.log)
 	}
 	stop()
-	loaded := restored(t, x, to, first, "", "--strict")
+	loaded := restored(t, x, backup{to: to}, first, "", "--strict")
 	if loaded == 0 {
 		t.Error("the first image has nothing of the load")
 	}
@@ -168,17 +170,68 @@ func TestRestoreDrill(t *testing.T) {
 	if err := os.RemoveAll(s.Data); err != nil { // the node is lost
 		t.Fatal(err)
 	}
-	restored(t, x, to, second, digest)
+	restored(t, x, backup{to: to}, second, digest)
 	damaged(t, to, second)
+}
+
+// backup is a place of images, and the environment in which it is reached.
+type backup struct {
+	to  string
+	env []string
+}
+
+// TestRestoreDrillBucket: as TestRestoreDrill, by way of a bucket on another node.
+func TestRestoreDrillBucket(t *testing.T) {
+	t.Parallel()
+	store := start(t, settings{})
+	at := backup{store.bucketURL("backups"), []string{"AWS_ACCESS_KEY_ID=" + store.root.AccessKey, "AWS_SECRET_ACCESS_KEY=" + store.root.SecretKey}}
+	s, x := drill(t, exportKeysOf(store)...)
+	s.bucket("load", "OBJECT_STORE")
+	s.must("PUT", "/load/a", loadData("a"))
+	first := s.exports(&o3v1.ExportImageRequest{Directory: at.to, WithBlocks: true})
+	s.must("PUT", "/flat/last", pattern("last", 3_000))
+	x.Objects["/flat/last"], x.Lists["flat"] = s.fetch("/flat/last"), s.keys("flat")
+	second := s.exports(&o3v1.ExportImageRequest{Directory: at.to, WithBlocks: true})
+	if first.State != exportDone || second.State != exportDone || second.BytesWritten == 0 || second.BytesWritten >= second.BytesTotal {
+		t.Fatalf("%v after %v", second, first)
+	}
+	digest := s.status().Digest
+	if err := s.shut(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.Data); err != nil { // the node is lost
+		t.Fatal(err)
+	}
+	out := at.o3(t, 0, "admin", "om", "image", "list", at.to)
+	if !strings.Contains(out, first.ImageId) || !strings.Contains(out, second.ImageId) {
+		t.Errorf("the list:\n%s", out)
+	}
+	restored(t, x, at, second, digest, "--strict")
+	out = at.o3(t, 0, "admin", "om", "image", "prune", at.to, "--keep", "1")
+	if !strings.Contains(out, "Removed 1 images") {
+		t.Errorf("%s", out)
+	}
+	restored(t, x, at, second, digest)
+}
+
+// o3 runs a command line in the environment of the place.
+func (b backup) o3(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	got := cli.Run(t.Context(), args, cli.IO{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Env: b.env, Dir: t.TempDir()}, Deps())
+	if got != code {
+		t.Fatalf("o3 %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out.String())
+	}
+	return out.String()
 }
 
 // restored imports an image and checks the node that comes of it. It returns how
 // many keys of the load are there.
-func restored(t *testing.T, x *fixtureNode, to string, e *o3v1.ExportInfo, digest string, flags ...string) int {
+func restored(t *testing.T, x *fixtureNode, at backup, e *o3v1.ExportInfo, digest string, flags ...string) int {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "restored")
-	o3(t, 0, "admin", "om", "image", "verify", to, "--id", e.ImageId, "--strict")
-	out := o3(t, 0, append([]string{"admin", "om", "image", "import", to, "--data", data, "--id", e.ImageId}, flags...)...)
+	at.o3(t, 0, "admin", "om", "image", "verify", at.to, "--id", e.ImageId, "--strict")
+	out := at.o3(t, 0, append([]string{"admin", "om", "image", "import", at.to, "--data", data, "--id", e.ImageId}, flags...)...)
 	if !strings.Contains(out, "o3 server --data "+data) {
 		t.Errorf("it does not say how to start the node:\n%s", out)
 	}

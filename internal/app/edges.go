@@ -41,6 +41,7 @@ func (n *node) makeEdges() (err error) {
 		Wrap: func(h http.Handler) http.Handler {
 			return n.requests.wrap(withRemote(n.obs.Observe(obs.HTTP{Listener: "om", RequestID: rpc.RequestIDHeader, Tracer: n.tracer("om")}, h)))
 		},
+		Log: n.transfers, Own: map[string]http.Handler{transferPrefix: n.transfers.handler()},
 		Listener: rpc.Listener{End: n.trail.rpc, Panic: n.obs.RPCPanic},
 	}
 	if n.cfg.Metrics.Enabled {

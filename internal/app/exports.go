@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -21,17 +18,21 @@ import (
 
 // export is an export of an image. Its fields up to mu do not change.
 type export struct {
-	id, dir string
-	blocks  bool
-	started time.Time
-	line    audit.Record
-	cancel  context.CancelCauseFunc
+	id        string
+	dir       string // or URL
+	blocks    bool
+	scheduled bool // the node began it by itself
+	started   time.Time
+	line      audit.Record
+	cancel    context.CancelCauseFunc
+	over      chan struct{} // closed when it has ended
 
 	mu       sync.Mutex
 	state    o3v1.ExportState
 	phase    string
-	image    *image.Manifest // nil: it is being made
-	copying  time.Time       // when bytes began to go
+	image    string    // its id; "": it is being made
+	names    int64     // bytes of the image without blocks
+	copying  time.Time // when bytes began to go
 	done     int64
 	total    int64
 	written  int64 // bytes
@@ -48,14 +49,17 @@ const (
 	phaseManifest = "MANIFEST"
 )
 
-// errExportCancelled is why an export ended that an admin cancelled.
-var errExportCancelled = errs.New(errs.Canceled, "export", "cancelled by an admin")
+// Why an export ended that did not fail by itself.
+var (
+	errExportCancelled = errs.New(errs.Canceled, "export", "cancelled by an admin")
+	errExportStopped   = errs.New(errs.Unavailable, "export", "the node was stopped while it ran; begin it again: what is there already is not written again")
+)
 
 var exportID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // ExportImage begins an export. One with the id of the last one begins nothing.
 func (i *images) ExportImage(ctx context.Context, q *o3v1.ExportImageRequest) (*o3v1.ExportImageResponse, error) {
-	params := map[string]string{"directory": q.Directory}
+	params := map[string]string{"directory": targetName(q.Directory)}
 	if q.WithBlocks {
 		params["withBlocks"] = "true"
 	}
@@ -68,7 +72,7 @@ func (i *images) ExportImage(ctx context.Context, q *o3v1.ExportImageRequest) (*
 	if last := i.latest(); last != nil && q.ExportId == last.id {
 		return &o3v1.ExportImageResponse{Export: last.info()}, nil
 	}
-	e, err := i.startExport(ctx, q, line)
+	e, err := i.startExport(ctx, q, line, false)
 	if err != nil {
 		i.note(ctx, line, err)
 		return nil, err
@@ -77,98 +81,55 @@ func (i *images) ExportImage(ctx context.Context, q *o3v1.ExportImageRequest) (*
 }
 
 // startExport begins an export; the caller holds starting.
-func (i *images) startExport(ctx context.Context, q *o3v1.ExportImageRequest, line audit.Record) (*export, error) {
+func (i *images) startExport(ctx context.Context, q *o3v1.ExportImageRequest, line audit.Record, scheduled bool) (*export, error) {
 	if q.ExportId != "" && !exportID.MatchString(q.ExportId) {
 		return nil, errs.New(errs.Invalid, "export id", "it must be 1 to 64 of the letters A-Z a-z 0-9 . _ -")
 	}
 	last := i.latest()
-	if last != nil && last.info().State == o3v1.ExportState_EXPORT_STATE_RUNNING {
-		return nil, errs.New(errs.Conflict, "export to "+q.Directory, "export "+last.id+" to "+last.dir+" runs; a node runs one at a time")
+	if last != nil && last.running() {
+		return nil, errs.New(errs.Conflict, "export to "+targetName(q.Directory), "export "+last.id+" to "+last.dir+" runs; a node runs one at a time")
 	}
-	dir, err := i.targetDir(q.Directory)
+	if i.pruning {
+		return nil, errs.New(errs.Conflict, "export to "+targetName(q.Directory), "the node is removing old images at "+targetName(i.exports.Target)+"; try again in a while")
+	}
+	to, err := i.target(ctx, q.Directory)
 	if err != nil {
 		return nil, err
 	}
 	run, cancel := context.WithCancelCause(context.Background())
-	e := &export{id: q.ExportId, dir: dir, blocks: q.WithBlocks, started: time.Now(), line: line, cancel: cancel,
-		state: o3v1.ExportState_EXPORT_STATE_RUNNING, phase: phaseImage}
+	e := &export{id: q.ExportId, dir: to.name, blocks: q.WithBlocks, scheduled: scheduled, started: time.Now(), line: line, cancel: cancel,
+		over: make(chan struct{}), state: o3v1.ExportState_EXPORT_STATE_RUNNING, phase: phaseImage}
 	if e.id == "" {
 		e.id = rand.Text()
 	}
-	i.mu.Lock()
-	i.last = e
-	i.mu.Unlock()
+	i.history.add(e)
+	i.keep()
 	err = i.begin(ctx, func(ctx context.Context) {
-		defer context.AfterFunc(ctx, func() { cancel(errs.New(errs.Canceled, "export", "the node was stopped")) })()
-		i.export(run, e)
+		defer context.AfterFunc(ctx, func() { cancel(errExportStopped) })()
+		defer close(e.over)
+		defer to.Close()
+		i.export(run, e, to)
 	})
 	if err != nil {
+		i.history.remove(e)
+		i.keep()
 		cancel(nil)
-		i.mu.Lock()
-		i.last = last
-		i.mu.Unlock()
+		to.Close()
 	}
 	return e, err
 }
 
-// targetDir returns the directory to export to, which it makes if need be, or
-// why nothing can be exported to it.
-func (i *images) targetDir(dir string) (string, error) {
-	bad := func(detail string, err error) (string, error) {
-		return "", &errs.Error{Kind: errs.Invalid, Subject: "directory " + dir, Detail: detail, Err: err}
-	}
-	if !filepath.IsAbs(dir) {
-		return bad("it must be an absolute path, on the node's machine", nil)
-	}
-	dir = filepath.Clean(dir)
-	real, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if real, err = filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
-			real = filepath.Join(real, filepath.Base(dir))
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return bad("neither it nor the directory it is in exists on the node's machine; is the disk mounted?", nil)
-	}
-	if err != nil {
-		return bad("the node cannot look at it: "+err.Error(), err)
-	}
-	for own, what := range i.own {
-		if own, err = filepath.Abs(own); err == nil {
-			own, err = filepath.EvalSymlinks(own)
-		}
-		if err != nil {
-			return "", errs.Wrap(errs.Internal, own, err)
-		}
-		if rel, err := filepath.Rel(own, real); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-			return bad("it lies in the node's "+what+" "+own+": what is there is lost with the node", nil)
-		}
-	}
-	if err := os.Mkdir(real, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return bad("the node cannot make it: "+err.Error(), err)
-	}
-	if st, err := os.Stat(real); err != nil || !st.IsDir() {
-		return bad("it is not a directory", err)
-	}
-	f, err := os.CreateTemp(real, ".o3-export-*")
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
-	}
-	if err != nil {
-		return bad("the node cannot write to it: "+err.Error(), err)
-	}
-	return dir, nil
-}
-
 // export runs an export and tells how it ended: first the audit log and the
 // operators, then those who wait for it.
-func (i *images) export(ctx context.Context, e *export) {
-	out, err := i.bring(ctx, e)
+func (i *images) export(ctx context.Context, e *export, to *destination) {
+	out, err := i.bring(ctx, e, to)
 	state := o3v1.ExportState_EXPORT_STATE_DONE
 	switch cause := context.Cause(ctx); {
 	case err == nil:
-	case cause != nil && errs.KindOf(err) == errs.Canceled:
+	case errs.KindOf(err) == errs.Canceled && errors.Is(cause, error(errExportCancelled)):
 		state, err = o3v1.ExportState_EXPORT_STATE_CANCELLED, cause
+	case cause != nil && errs.KindOf(err) == errs.Canceled:
+		state, err = o3v1.ExportState_EXPORT_STATE_FAILED, cause
 	default:
 		state = o3v1.ExportState_EXPORT_STATE_FAILED
 	}
@@ -184,11 +145,20 @@ func (i *images) export(ctx context.Context, e *export) {
 	i.note(ctx, line, err)
 	i.ended(e, state)
 	e.set(func() { e.state, e.phase = state, "" })
+	i.keep()
+}
+
+// keep writes what the node remembers of exports. That it cannot be written, on a
+// full disk, say, is no reason to make no backup.
+func (i *images) keep() {
+	if err := i.history.save(); err != nil {
+		i.unsaved(err)
+	}
 }
 
 // bring exports a new image. Blocks that it names are not freed before it is
 // over: frees are held back since before the image is made.
-func (i *images) bring(ctx context.Context, e *export) (out image.Exported, err error) {
+func (i *images) bring(ctx context.Context, e *export, to *destination) (out image.Exported, err error) {
 	if e.blocks {
 		defer i.hold()()
 	}
@@ -198,30 +168,11 @@ func (i *images) bring(ctx context.Context, e *export) (out image.Exported, err 
 	}
 	defer img.Close()
 	e.made(img.Manifest)
-	o := image.ExportOptions{Progress: e.progress}
+	o := image.ExportOptions{Progress: e.progress, Rate: i.exports.Rate}
 	if e.blocks {
 		o.Blocks = i.blocks
 	}
-	return image.Export(ctx, img, target{image.Directory{Dir: e.dir, Reserve: i.reserve}, e}, o)
-}
-
-// target is a directory that tells the export what is written.
-type target struct {
-	image.Directory
-	e *export
-}
-
-// Put implements image.Target.
-func (t target) Put(ctx context.Context, name string, size int64, r io.Reader) error {
-	file := strings.HasPrefix(name, "files/")
-	if !file {
-		t.e.set(func() { t.e.phase = phaseManifest })
-	}
-	err := t.Directory.Put(ctx, name, size, r)
-	if err == nil && file {
-		t.e.set(func() { t.e.files, t.e.written = t.e.files+1, t.e.written+size })
-	}
-	return err
+	return image.Export(ctx, img, watched{to, e}, o)
 }
 
 func (e *export) set(f func()) {
@@ -231,13 +182,13 @@ func (e *export) set(f func()) {
 }
 
 func (e *export) made(m *image.Manifest) {
-	e.set(func() { e.image, e.phase, e.copying, e.total = m, phaseNames, time.Now(), m.Bytes })
+	e.set(func() { e.image, e.names, e.phase, e.copying, e.total = m.ID, m.Bytes, phaseNames, time.Now(), m.Bytes })
 }
 
 func (e *export) progress(done, total int64) {
 	e.set(func() {
 		e.done, e.total = done, total
-		if done >= e.image.Bytes && e.blocks && e.phase == phaseNames {
+		if done >= e.names && e.blocks && e.phase == phaseNames {
 			e.phase = phaseBlocks
 		}
 	})
@@ -248,11 +199,8 @@ func (e *export) info() *o3v1.ExportInfo {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := &o3v1.ExportInfo{
-		ExportId: e.id, State: e.state, Directory: e.dir, WithBlocks: e.blocks, Phase: e.phase, BytesDone: uint64(e.done), BytesTotal: uint64(e.total),
+		ExportId: e.id, ImageId: e.image, State: e.state, Directory: e.dir, WithBlocks: e.blocks, Phase: e.phase, BytesDone: uint64(e.done), BytesTotal: uint64(e.total),
 		BytesWritten: uint64(e.written), Files: uint64(e.files), StartedMs: e.started.UnixMilli(),
-	}
-	if e.image != nil {
-		r.ImageId = e.image.ID
 	}
 	if e.total > 0 {
 		r.Percent = uint32(float64(e.done) / float64(e.total) * 100)
@@ -278,17 +226,15 @@ func errorText(err error) string {
 	return strings.TrimPrefix(text, e.Kind.String()+": ")
 }
 
-func (i *images) latest() *export {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.last
-}
+func (e *export) running() bool { return e.info().State == o3v1.ExportState_EXPORT_STATE_RUNNING }
+
+func (i *images) latest() *export { return i.history.find("") }
 
 // find returns the export of that id, "" meaning the last one.
 func (i *images) find(id string) (*export, error) {
-	e := i.latest()
-	if e == nil || id != "" && e.id != id {
-		return nil, errs.New(errs.NoSuchJob, "export "+id, "this node has not begun it since it was started, or began another after it")
+	e := i.history.find(id)
+	if e == nil {
+		return nil, errs.New(errs.NoSuchJob, "export "+id, fmt.Sprintf("this node has not begun it, or has begun %d others after it", maxExports))
 	}
 	return e, nil
 }

@@ -39,7 +39,10 @@ func (n *node) firstStart(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return n.begun()
+	if err := n.begun(); err != nil {
+		return err
+	}
+	return n.serves()
 }
 
 // root sees to it that there is a root user with an access key. Once there are

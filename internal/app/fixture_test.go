@@ -19,9 +19,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
+	"o3/internal/access"
 	"o3/internal/cli"
 	"o3/internal/config"
 	"o3/internal/errs"
@@ -40,6 +42,7 @@ type fixtureNode struct {
 	Snaps   map[string][]string      // the snapshots of each bucket, in order; from format 2 on
 	Upload  string                   // id of the upload at uploadPath, which is not complete
 	Parts   []fixturePart
+	Lease   string // on the log, from format 3 on: it has expired since, and nobody told the node yet
 }
 
 type fixtureObject struct {
@@ -138,7 +141,10 @@ func testFixtureNode(t *testing.T, data string, x fixtureNode) {
 	if last <= applied {
 		t.Errorf("the log ends at %d, the store is at %d: the fixture has nothing to replay", last, applied)
 	}
-	s := start(t, settings{dir: data, set: set})
+	s := start(t, settings{dir: data, set: set, hooks: hooks{holds: time.Hour}})
+	if _, held := s.node.log.Status().Holds[x.Lease]; x.Lease != "" && !held {
+		t.Errorf("the log is not held for %s: %v", x.Lease, s.node.log.Status().Holds)
+	}
 	x.check(t, s)
 	x.complete(t, s)
 	s.must("PUT", "/flat/new", []byte("by a later version"))
@@ -175,6 +181,9 @@ func verifyStopped(t *testing.T, data string) (last, applied uint64) {
 	for line := range strings.Lines(out.String()) {
 		if _, err := fmt.Sscanf(line, "index %d", &applied); err != nil {
 			_, _ = fmt.Sscanf(line, "log entries %d to %d", &first, &last)
+			if _, err := fmt.Sscanf(line, "no log entries; the next one is %d", &last); err == nil {
+				last--
+			}
 		}
 	}
 	if last == 0 || applied == 0 {
@@ -353,6 +362,11 @@ func writeFixture(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	s = start(t, o)
+	x.Lease = `root "node b" 2-2-00000000`
+	err := s.node.holds.take(access.NewContext(t.Context(), access.System), x.Lease, s.node.log.Applied(), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
 	x.fillMore(t, s)
 	for _, path := range slices.Collect(maps.Keys(x.Objects)) {
 		x.Objects[path] = s.fetch(path)

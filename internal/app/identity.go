@@ -124,6 +124,9 @@ func (n *node) newIdentity(path string) error {
 		}
 		return errs.New(errs.Corrupt, path, "the identity file is missing, but the directory holds a node's data")
 	}
+	if err := n.staged(); err != nil {
+		return err
+	}
 	if err := n.noContainers("the identity file " + path + " is missing"); err != nil {
 		return err
 	}
@@ -223,6 +226,17 @@ func makeDir(path string) error {
 		return err
 	}
 	return syncDir(parent)
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, errs.Wrap(errs.Internal, path, err)
+	}
+	return true, nil
 }
 
 func syncDir(path string) error {

@@ -29,12 +29,13 @@ import (
 
 // node is a node's components, in the order they are made.
 type node struct {
-	cfg     *config.Config
-	obs     *obs.Obs
-	started time.Time
-	id      identity
-	halted  chan error // a component failed for good
-	closers []func() error
+	cfg      *config.Config
+	obs      *obs.Obs
+	started  time.Time
+	id       identity
+	halted   chan error // a component failed for good
+	takeover takeover
+	closers  []func() error
 
 	tracing *obs.Tracing
 	audit   *audit.Log
@@ -47,8 +48,11 @@ type node struct {
 	reclaim *reclaim.Service
 	diffs   *snapdiff.Service
 	images  *images
-	reads   reads
-	scrubs  chan struct{}
+	holds   *logHolds
+
+	transfers *transfers
+	reads     reads
+	scrubs    chan struct{}
 
 	gateway    *s3.Gateway
 	api        *rpc.Server
@@ -183,7 +187,10 @@ func (n *node) openLog() (err error) {
 	}
 	n.closing(n.log.Close)
 	n.obs.SampleConsensus(n.log)
-	return nil
+	n.holds = &logHolds{n: n, have: map[string]bool{}}
+	n.replica.FollowHolds(n.holds.follow)
+	n.obs.SampleLogHolds(n.holds.held)
+	return n.holds.follow()
 }
 
 func (n *node) makeServices() error {
@@ -243,22 +250,28 @@ func (n *node) cores() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"raft":    n.log.Run,
 		"blocks":  n.blocks.Run,
-		"reclaim": n.reclaim.Run,
+		"reclaim": n.afterwards(n.reclaim.Run),
 		"diffs":   n.diffs.Run,
+		"forget":  n.forget,
 		"images":  n.images.keeper.Run,
 		"exports": n.images.run,
+		"backups": n.images.schedule,
+		"holds":   n.holds.run,
 		"audit":   n.trail.run,
 		"space":   n.space.run,
 		"flush":   n.flush,
 		"scrub":   n.scrub,
-		"watch": func(ctx context.Context) error {
-			select {
-			case err := <-n.halted:
-				return err
-			case <-ctx.Done():
-				return nil
-			}
-		},
+		"watch":   n.watch,
+	}
+}
+
+// watch ends when a component has failed for good.
+func (n *node) watch(ctx context.Context) error {
+	select {
+	case err := <-n.halted:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -301,10 +314,18 @@ func (n *node) scrub(ctx context.Context) error {
 
 // edges are the listeners.
 func (n *node) edges() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"s3": func(ctx context.Context) error { return n.serveS3(ctx) },
-		"om": func(ctx context.Context) error { return n.api.Serve(ctx, n.omListener) },
+	out := map[string]func(context.Context) error{}
+	if n.s3Listener != nil {
+		out["s3"] = n.serveS3
 	}
+	if n.omListener != nil {
+		out["om"] = func(ctx context.Context) error {
+			defer context.AfterFunc(ctx, n.obs.Health.Stop)()
+			defer context.AfterFunc(ctx, n.transfers.close)() // long streams do not hold a shutdown up
+			return n.api.Serve(ctx, n.omListener)
+		}
+	}
+	return out
 }
 
 // serveS3 answers S3 clients until ctx ends, then lets requests in flight
@@ -315,8 +336,13 @@ func (n *node) serveS3(ctx context.Context) error {
 		Handler: n.requests.wrap(handler), ReadHeaderTimeout: n.cfg.S3.HeaderTimeout, IdleTimeout: n.cfg.S3.ConnectionIdle,
 		MaxHeaderBytes: 64 << 10, ErrorLog: n.obs.HTTPErrors("s3"),
 	}
-	if n.s3TLS != nil {
-		srv.TLSConfig = n.s3TLS.Server()
+	return n.serveHTTP(ctx, srv, n.s3Listener, n.s3TLS)
+}
+
+// serveHTTP lets srv answer until ctx ends, and then finish for the grace.
+func (n *node) serveHTTP(ctx context.Context, srv *http.Server, l net.Listener, certificates *tlsconf.Source) error {
+	if certificates != nil {
+		srv.TLSConfig = certificates.Server()
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -331,10 +357,10 @@ func (n *node) serveS3(ctx context.Context) error {
 		done <- err
 	}()
 	var err error
-	if n.s3TLS != nil {
-		err = srv.ServeTLS(n.s3Listener, "", "")
+	if certificates != nil {
+		err = srv.ServeTLS(l, "", "")
 	} else {
-		err = srv.Serve(n.s3Listener)
+		err = srv.Serve(l)
 	}
 	if !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -18,6 +18,7 @@ import (
 	"o3/internal/cli"
 	"o3/internal/consensus/raftlog"
 	"o3/internal/errs"
+	"o3/internal/fileplan"
 	"o3/internal/pebblekv"
 	"o3/internal/schema"
 	"o3/internal/verify"
@@ -38,6 +39,13 @@ type stoppedNode struct {
 // Unavailable when a server runs on it.
 func openStopped(dir string) (*stoppedNode, error) {
 	n := &stoppedNode{dir: dir}
+	plan, err := fileplan.Read(nil, dir)
+	if err != nil {
+		return nil, err
+	}
+	if plan.State == fileplan.Applying || plan.State == fileplan.RollingBack {
+		return nil, errs.New(errs.PreconditionFailed, dir, "the switch to "+plan.Plan.Why+" was cut off here: start the server, or run o3 admin om rollback")
+	}
 	if err := n.id.read(filepath.Join(dir, "node")); err != nil {
 		return nil, err
 	}
@@ -161,7 +169,11 @@ func (n *stoppedNode) checkStore(ctx context.Context, o cli.VerifyOptions, p *pr
 	}
 	sum.FirstEntry, sum.LastEntry, sum.LogBytes = log.First, log.Last, log.Bytes
 	if !o.JSON {
-		p.line(nil, "log entries %d to %d, %d bytes", log.First, log.Last, log.Bytes)
+		if log.Last < log.First {
+			p.line(nil, "no log entries; the next one is %d", log.First)
+		} else {
+			p.line(nil, "log entries %d to %d, %d bytes", log.First, log.Last, log.Bytes)
+		}
 	}
 	if n.broken != nil {
 		return n.broken

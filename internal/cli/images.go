@@ -8,36 +8,43 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
 	"o3/internal/errs"
+	"o3/internal/image/s3target"
 	"o3/internal/progress"
 )
 
 type omCmd struct {
-	Snapshots omSnapshots `cmd:"" help:"List the images that the node keeps, make one or delete one."`
-	Image     imageCmd    `cmd:"" help:"Carry images away from the node, check them there, and make a node of one."`
+	Bootstrap bootstrapCmd `cmd:"" help:"Make a node of a running one."`
+	Snapshots omSnapshots  `cmd:"" help:"List the images that the node keeps, make one or delete one."`
+	Image     imageCmd     `cmd:"" help:"Carry images away from the node, check them there, and make a node of one."`
+	Rollback  omRollback   `cmd:"" help:"Put back the state that a bootstrap or an import has replaced, while it is kept."`
 }
 
 type imageCmd struct {
-	Export imageExport `cmd:"" help:"Bring a new image, with the bytes of objects, to a directory of the node's machine."`
+	Export imageExport `cmd:"" help:"Bring a new image, with the bytes of objects, to a directory of the node's machine or to a bucket."`
 	Status imageStatus `cmd:"" help:"Where the last export stands."`
 	Cancel imageCancel `cmd:"" help:"Stop the export that runs."`
-	List   imageList   `cmd:"" help:"List the images in a directory."`
-	Verify imageVerify `cmd:"" help:"Check an image in a directory."`
-	Import imageImport `cmd:"" help:"Make an image in a directory the data directory of a node."`
-	Prune  imagePrune  `cmd:"" help:"Remove the oldest images in a directory, and the files that only they need."`
+	List   imageList   `cmd:"" help:"List the images in a directory or bucket."`
+	Verify imageVerify `cmd:"" help:"Check an image in a directory or bucket."`
+	Import imageImport `cmd:"" help:"Make an image in a directory or bucket the data directory of a node."`
+	Prune  imagePrune  `cmd:"" help:"Remove the oldest images in a directory or bucket, and the files that only they need."`
 }
 
 type omSnapshots struct {
-	Create bool   `xor:"act" help:"Make an image of what the node has applied, and wait for it."`
-	Delete string `xor:"act" placeholder:"ID" help:"Delete an image."`
+	Create     bool   `xor:"act" help:"Make an image of what the node has applied, and wait for it."`
+	WithBlocks bool   `help:"With --create: add the bytes of objects, as links beside them, so that a node can be made of it elsewhere."`
+	Delete     string `xor:"act" placeholder:"ID" help:"Delete an image."`
 }
 
 // Help tells these snapshots from others.
 func (c *omSnapshots) Help() string {
-	return "An image is the namespace of the node at one moment, in files of its disk; it holds no bytes of objects. Snapshots of buckets are something else: o3 sh snapshot."
+	return "An image is the namespace of the node at one moment, in files of its disk; it holds the bytes of objects only if it was made with them. While it does, what is deleted or rewritten afterwards keeps its room on the disk. Snapshots of buckets are something else: o3 sh snapshot."
 }
 
 // Run lists, makes or deletes.
 func (c *omSnapshots) Run(ctx context.Context, s *Session) error {
+	if c.WithBlocks && !c.Create {
+		return errs.New(errs.Invalid, "--with-blocks", "goes with --create")
+	}
 	o3, err := s.Client()
 	if err != nil {
 		return err
@@ -56,9 +63,13 @@ func (c *omSnapshots) Run(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
-	t := s.table("ID", "INDEX", "TERM", "CREATED", "SIZE", "DIGEST")
+	t := s.table("ID", "INDEX", "TERM", "CREATED", "BLOCKS", "SIZE", "DIGEST")
 	for _, i := range r.Images {
-		if err := t.row(i, i.Id, i.Index, i.Term, when(i.CreatedMs), size(i.Bytes), i.Digest); err != nil {
+		blocks := "no"
+		if i.Blocks {
+			blocks = "yes"
+		}
+		if err := t.row(i, i.Id, i.Index, i.Term, when(i.CreatedMs), blocks, size(i.Bytes), i.Digest); err != nil {
 			return err
 		}
 	}
@@ -71,7 +82,7 @@ func (c *omSnapshots) Run(ctx context.Context, s *Session) error {
 func (c *omSnapshots) create(ctx context.Context, s *Session, o3 *client.Client) error {
 	ticket := ""
 	for {
-		r, err := o3.CreateImage(ctx, &o3v1.CreateImageRequest{Ticket: ticket})
+		r, err := o3.CreateImage(ctx, &o3v1.CreateImageRequest{Ticket: ticket, WithBlocks: c.WithBlocks})
 		if err != nil {
 			return err
 		}
@@ -86,13 +97,14 @@ func (c *omSnapshots) create(ctx context.Context, s *Session, o3 *client.Client)
 }
 
 type imageExport struct {
-	Dir      string `arg:"" help:"Absolute path on the node's machine; it, or the directory it is in, must be there"`
+	Dir      string `arg:"" help:"Absolute path on the node's machine (it, or the directory it is in, must be there) or s3:// URL of a bucket"`
 	NoBlocks bool   `help:"Leave out the bytes of objects; they must be kept some other way."`
 }
 
 // Help tells how it goes.
 func (c *imageExport) Help() string {
-	return "The node works on meanwhile. Files that an earlier export brought there are not written again; an export that was cut off goes on when it is run again. Interrupting the command cancels the export."
+	return "The node works on meanwhile. Files that an earlier export brought there are not written again; an export that was cut off goes on when it is run again. Interrupting the command cancels the export.\n\n" +
+		keysOfBuckets + "the node has its own, ozone.om.image.s3.access.key and ozone.om.image.s3.secret.key, or its environment. The node itself must reach the endpoint."
 }
 
 // Run begins an export and follows it.
@@ -100,6 +112,11 @@ func (c *imageExport) Run(ctx context.Context, s *Session) error {
 	o3, err := s.Client()
 	if err != nil {
 		return err
+	}
+	if s3target.IsURL(c.Dir) { // what may be a secret is not sent
+		if _, err := s3target.Parse(c.Dir); err != nil {
+			return err
+		}
 	}
 	id := rand.Text()
 	r, err := o3.ExportImage(ctx, &o3v1.ExportImageRequest{Directory: c.Dir, WithBlocks: !c.NoBlocks, ExportId: id})
@@ -198,7 +215,7 @@ func (c *imageStatus) Run(ctx context.Context, s *Session) error {
 	}
 	r, err := o3.GetExport(ctx, &o3v1.GetExportRequest{})
 	if errs.KindOf(err) == errs.NoSuchJob {
-		return errs.New(errs.NoSuchJob, "export", "the node has begun none since it was started")
+		return errs.New(errs.NoSuchJob, "export", "the node has begun none")
 	}
 	if err != nil {
 		return err
@@ -215,7 +232,7 @@ func (c *imageStatus) Run(ctx context.Context, s *Session) error {
 	if !e.WithBlocks {
 		blocks = "no"
 	}
-	return s.describe(e, field{"Export", e.ExportId}, field{"State", exportState(e)}, field{"Directory", e.Directory}, field{"With blocks", blocks},
+	return s.describe(e, field{"Export", e.ExportId}, field{"State", exportState(e)}, field{"Target", e.Directory}, field{"With blocks", blocks},
 		field{"Image", e.ImageId}, field{"Phase", e.Phase}, field{"Percent", share}, field{"Left", left}, field{"Done", size(e.BytesDone)},
 		field{"Of", size(e.BytesTotal)}, field{"Written", size(e.BytesWritten)}, field{"Files", e.Files},
 		field{"Started", when(e.StartedMs)}, field{"Finished", when(e.FinishedMs)}, field{"Error", e.Error})

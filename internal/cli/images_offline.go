@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,26 +14,8 @@ import (
 	"o3/internal/progress"
 )
 
-// imageTarget returns the directory as a place of images.
-func (s *Session) imageTarget(dir string) (image.Directory, error) {
-	path, err := filepath.Abs(s.path(dir))
-	if err != nil {
-		return image.Directory{}, errs.Wrap(errs.Internal, dir, err)
-	}
-	st, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return image.Directory{}, errs.New(errs.Invalid, "directory "+dir, "there is no such directory")
-	case err != nil:
-		return image.Directory{}, errs.New(errs.Invalid, "directory "+dir, plain(err))
-	case !st.IsDir():
-		return image.Directory{}, errs.New(errs.Invalid, "directory "+dir, "it is not a directory")
-	}
-	return image.Directory{Dir: path}, nil
-}
-
 // imageIn returns the id of an image at t: as given, else of the newest.
-func imageIn(ctx context.Context, t image.Directory, id string) (string, error) {
+func imageIn(ctx context.Context, t image.Target, id string) (string, error) {
 	if id != "" {
 		return id, nil
 	}
@@ -54,7 +35,7 @@ func imageIn(ctx context.Context, t image.Directory, id string) (string, error) 
 	case broken != "" && (len(list) == 0 || index > list[0].Index):
 		return "", &errs.Error{Kind: errs.KindOf(why), Subject: "image " + broken, Detail: "the newest image at " + t.String() + " cannot be used; name another one with --id", Err: why}
 	case len(list) == 0:
-		return "", errs.New(errs.NoSuchSnapshot, "directory "+t.String(), "it holds no image")
+		return "", errs.New(errs.NoSuchSnapshot, t.String(), "it holds no image")
 	}
 	return list[0].ID, nil
 }
@@ -67,8 +48,11 @@ type imageRow struct {
 }
 
 type imageList struct {
-	Dir string `arg:"" help:"Directory that images were exported to"`
+	Dir string `arg:"" help:"Directory or s3:// URL that images were exported to"`
 }
+
+// Help says how a bucket is written.
+func (c *imageList) Help() string { return fromHere }
 
 // Run lists the images.
 func (c *imageList) Run(ctx context.Context, s *Session) error {
@@ -118,7 +102,7 @@ func (c *imageList) Run(ctx context.Context, s *Session) error {
 }
 
 type imageVerify struct {
-	Dir     string `arg:"" help:"Directory that images were exported to"`
+	Dir     string `arg:"" help:"Directory or s3:// URL that images were exported to"`
 	ID      string `name:"id" placeholder:"ID" help:"Which image (default: the newest)."`
 	Strict  bool   `help:"Also open a copy of the names: every table, the position and the digest of the state are checked."`
 	Scratch string `placeholder:"DIR" help:"Where --strict copies the names to: an empty or absent directory, which is removed afterwards (default: one below the system's for temporary files)."`
@@ -126,7 +110,7 @@ type imageVerify struct {
 
 // Help says what --json prints.
 func (c *imageVerify) Help() string {
-	return `Every file is read and compared with its checksum. With --json each defect is an object on a line of its own, {"file": …, "what": …, "expected": …, "found": …}; the last line is {"summary": {…}}.`
+	return `Every file is read and compared with its checksum. With --json each defect is an object on a line of its own, {"file": …, "what": …, "expected": …, "found": …}; the last line is {"summary": {…}}.` + "\n\n" + fromHere
 }
 
 // Run checks the image.
@@ -188,17 +172,21 @@ func (s *Session) bytesBar(label string) *progress.Bar {
 }
 
 type imageImport struct {
-	Dir      string `arg:"" help:"Directory that images were exported to"`
+	Dir      string `arg:"" help:"Directory or s3:// URL that images were exported to"`
 	ID       string `name:"id" placeholder:"ID" help:"Which image (default: the newest)."`
 	Data     string `required:"" placeholder:"DIR" help:"Data directory to make: absent or empty, or of the same import cut off before."`
 	BlockDir string `placeholder:"DIR" help:"Where the bytes of objects go (default: blocks in the data directory)."`
 	NodeID   string `name:"node-id" placeholder:"ID" help:"ozone.om.node.id of the new node (default: that of the image)."`
 	Strict   bool   `help:"Verify all that was restored: every table, the digest of the state and every block."`
+	Replace  bool   `help:"Let the node that is in the data directory make way; its server must not run. It is kept until the new one has served (o3 admin om rollback)."`
+
+	made bool // with Replace: there was no node before
 }
 
 // Help tells what comes of it.
 func (c *imageImport) Help() string {
-	return "Every file is compared with its checksum while it is copied. The node that is made is a group of one, whatever group the image was made in. An import that was cut off goes on when it is run again; until it is complete no node starts on the directory."
+	return "Every file is compared with its checksum while it is copied. The node that is made is a group of one, whatever group the image was made in. An import that was cut off goes on when it is run again; until it is complete no node starts on the directory.\n\n" +
+		"With --replace the disk needs room for both states: the image is restored to DIR/staged first, and then takes the place of om, node and, when it has the bytes of objects, blocks; all else in DIR stays. An image without bytes takes up the block directory that is there, which must belong to its node.\n\n" + fromHere
 }
 
 // Run restores the image.
@@ -223,6 +211,9 @@ func (c *imageImport) Run(ctx context.Context, s *Session) error {
 	if o.DataDir == "" {
 		return errs.New(errs.Invalid, "--data", "it must name a directory")
 	}
+	if c.Replace {
+		return c.replace(ctx, s, at, id, o)
+	}
 	bar := s.bytesBar("import")
 	o.Progress = func(done, total int64) { bar.SetTotal(total); bar.Set(done) }
 	got, err := image.Import(ctx, at, id, o)
@@ -237,8 +228,8 @@ func (c *imageImport) Run(ctx context.Context, s *Session) error {
 func (c *imageImport) tell(s *Session, o image.ImportOptions, got image.Imported) error {
 	m := got.Manifest
 	start := "o3 server --data " + o.DataDir
-	if o.NodeID != "" || m.Node.ID != "om1" {
-		start += " -D ozone.om.node.id=" + first(o.NodeID, m.Node.ID)
+	if node := first(o.NodeID, m.Node.ID); node != "om1" {
+		start += " -D ozone.om.node.id=" + node
 	}
 	if o.BlockDir != "" {
 		start += " -D ozone.block.dir=" + o.BlockDir
@@ -259,7 +250,9 @@ func (c *imageImport) tell(s *Session, o image.ImportOptions, got image.Imported
 		fmt.Fprintf(&b, "Restored image %s of node %s to %s: %d files, %s.\n", m.ID, m.Node.ID, o.DataDir, got.Files, size(uint64(got.Bytes)))
 	}
 	fmt.Fprintf(&b, "It is of %s, at index %d of term %d, digest %s.\n", when(m.CreatedMs), m.Index, m.Term, m.Digest)
-	if !m.Blocks {
+	if c.Replace {
+		c.replaced(&b, o.DataDir)
+	} else if !m.Blocks {
 		fmt.Fprintf(&b, "It has no bytes of objects: before the start, put the block directory of the lost node in the place of %s.\n", first(o.BlockDir, filepath.Join(o.DataDir, "blocks")))
 	}
 	fmt.Fprintf(&b, "Users and access keys are those of the image. Start it:\n  %s", start)
@@ -267,8 +260,13 @@ func (c *imageImport) tell(s *Session, o image.ImportOptions, got image.Imported
 }
 
 type imagePrune struct {
-	Dir  string `arg:"" help:"Directory that images were exported to"`
+	Dir  string `arg:"" help:"Directory or s3:// URL that images were exported to"`
 	Keep int    `required:"" placeholder:"N" help:"How many of the newest images stay, at least 1."`
+}
+
+// Help says how a bucket is written, and what must not go on meanwhile.
+func (c *imagePrune) Help() string {
+	return "While an export to the place runs nothing is removed; neither does an export begin meanwhile. An import or a verification of an image that is removed meanwhile fails.\n\n" + fromHere
 }
 
 // Run removes images.

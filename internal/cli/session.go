@@ -40,10 +40,11 @@ type Session struct {
 	IO
 	Globals
 
-	deps   Deps
-	config *config.Config
-	client *client.Client
-	code   int // what the command wants to exit with, if it does not fail
+	deps    Deps
+	config  *config.Config
+	client  *client.Client
+	closing []func() error // connections of the command's own
+	code    int            // what the command wants to exit with, if it does not fail
 }
 
 // env returns an environment variable.
@@ -233,7 +234,10 @@ func (s *Session) credentialsFile() (string, error) {
 
 func (s *Session) close() {
 	if s.client != nil {
-		_ = s.client.Close() // it only drops idle connections
+		s.closing = append(s.closing, s.client.Close)
+	}
+	for _, f := range s.closing {
+		_ = f() // it only drops idle connections
 	}
 }
 

@@ -49,6 +49,8 @@ const (
 	CreateDiffJob   Kind = 60
 	UpdateDiffJob   Kind = 61
 	ForgetDiffJob   Kind = 62
+	HoldLog         Kind = 70
+	ReleaseLog      Kind = 71
 )
 
 // spec is a command as the registry knows it.
@@ -96,6 +98,8 @@ var registry = map[Kind]spec{
 	CreateDiffJob:   command("CreateDiffJob", createDiffJob),
 	UpdateDiffJob:   command("UpdateDiffJob", updateDiffJob),
 	ForgetDiffJob:   command("ForgetDiffJob", forgetDiffJob),
+	HoldLog:         command("HoldLog", holdLog),
+	ReleaseLog:      command("ReleaseLog", releaseLog),
 }
 
 // command wraps a typed command as a spec.
@@ -136,6 +140,9 @@ func (k Kind) ChangesSettings() bool {
 	}
 	return false
 }
+
+// ChangesHolds reports whether the command changes the leases on the log.
+func (k Kind) ChangesHolds() bool { return k == HoldLog || k == ReleaseLog }
 
 // Apply decodes body and applies the command it is. A command this program
 // does not know was written by a newer one: a fault, as skipping it would make

@@ -242,7 +242,7 @@ type words struct {
 }
 
 // flags are the options without a value.
-var flags = []string{"recursive", "must-exist", "may-exist", "overwrite", "replace", "if-absent", "from-absent", "full", "ordered"}
+var flags = []string{"recursive", "must-exist", "may-exist", "overwrite", "replace", "if-absent", "from-absent", "full", "ordered", "expired"}
 
 func split(t *testing.T, line string) *words {
 	w := &words{t: t, line: line, opts: map[string]string{}, used: map[string]bool{}}

@@ -145,6 +145,22 @@ var verbs = map[string]func(*script, *words) proto.Message{
 	"forget-diff-job": func(_ *script, w *words) proto.Message {
 		return &commandpb.ForgetDiffJob{Key: w.diffKey(), JobId: w.parseID(w.arg(3))}
 	},
+	// hold-log name index until: until is in milliseconds from the start.
+	"hold-log": func(_ *script, w *words) proto.Message {
+		until, err := strconv.ParseInt(w.arg(2), 10, 64)
+		if err != nil {
+			w.t.Fatalf("%s: %v", w.line, err)
+		}
+		return &commandpb.HoldLog{Name: strings.Repeat(w.arg(0), max(1, int(w.num("times")))), Index: w.parse(w.arg(1)), UntilMs: fsmtest.Start + until}
+	},
+	// release-log [expired] name…
+	"release-log": func(_ *script, w *words) proto.Message {
+		r := &commandpb.ReleaseLog{Names: w.list("names"), Expired: w.has("expired")}
+		for n := w.num("times"); uint64(len(r.Names)) < n; {
+			r.Names = append(r.Names, "x")
+		}
+		return r
+	},
 	"expire-clients": func(_ *script, w *words) proto.Message {
 		return &commandpb.ExpireClients{BeforeMs: fsmtest.Start + int64(w.num("before")), Limit: uint32(w.num("limit"))}
 	},

@@ -22,19 +22,22 @@ import (
 // Config is the whole configuration of a server. Sizes are in bytes. Every
 // field is filled by exactly one key; its bounds stand with the key.
 type Config struct {
-	Node     Node
-	OM       OM
-	Raft     Raft
-	DB       DB
-	S3       S3
-	Block    Block
-	Service  Service
-	Snapshot Snapshot
-	Image    Image
-	Log      Log
-	Audit    Audit
-	Metrics  Metrics
-	Tracing  Tracing
+	Node      Node
+	OM        OM
+	Raft      Raft
+	DB        DB
+	S3        S3
+	Block     Block
+	Service   Service
+	Snapshot  Snapshot
+	Image     Image
+	Export    Export
+	Transfer  Transfer
+	Bootstrap Bootstrap
+	Log       Log
+	Audit     Audit
+	Metrics   Metrics
+	Tracing   Tracing
 
 	sources map[string]Source
 }
@@ -152,6 +155,35 @@ type Image struct {
 	Retain   int
 	Interval time.Duration // 0 = never
 	Rate     int64         // bytes per second; 0 = no bound
+}
+
+// Transfer is how images and the log travel between nodes.
+type Transfer struct {
+	Enabled     bool  // this node is a source, and may be a target
+	Insecure    bool  // also without TLS to other machines
+	Chunk       int64 // bytes
+	Streams     int
+	Rate        int64  // bytes per second; 0 = no bound
+	Compress    bool   // a source compresses for those who ask for it
+	Compression string // what a target asks for
+	HoldLimit   int64  // bytes of log kept for a receiver
+}
+
+// Bootstrap is how a node is made of another one.
+type Bootstrap struct {
+	Timeout time.Duration // for the whole
+	Retries int           // at one source, without progress
+	Strict  bool
+}
+
+// Export is what concerns exports of images, the node's backups.
+type Export struct {
+	AccessKey string // "" = from the environment
+	SecretKey obs.Secret
+	Rate      int64  // bytes per second; 0 = no bound
+	Target    string // "" = no exports by itself
+	Interval  time.Duration
+	Keep      int // 0 = all
 }
 
 // Log is the operators' log.

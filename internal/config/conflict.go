@@ -10,7 +10,7 @@ import (
 
 // conflicts are the checks that look at more than one key, or at the machine.
 func conflicts() []func(*loader) {
-	return []func(*loader){portsDiffer, nodeIsListed, rootIsWhole, reserveFits, tlsFilesWork, fileCanHoldSecrets}
+	return []func(*loader){portsDiffer, nodeIsListed, rootIsWhole, exportKeysAreWhole, reserveFits, tlsFilesWork, transfersWork, fileCanHoldSecrets}
 }
 
 // portsDiffer refuses two listeners on one address.
@@ -112,7 +112,7 @@ func tlsFilesWork(l *loader) {
 			l.conflict(cert, key+" is not set", "both or neither", key)
 		case t.tls.Cert == "" && t.tls.ClientCA != "":
 			l.conflict(ca, cert+" is not set", "a certificate and key beside it", cert, key)
-		case t.tls.Cert != "":
+		case t.tls.Cert != "" || t.tls.ClientCA != "":
 			for file, err := range t.tls.Files().Check() {
 				name := map[string]string{t.tls.Cert: cert, t.tls.Key: key, t.tls.ClientCA: ca}[file]
 				l.conflict(name, err.Error(), "", cert, key, ca)

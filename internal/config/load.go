@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"o3/internal/image/s3target"
 )
 
 // Sources is what a configuration is made of, in rising order of precedence.
@@ -107,6 +109,9 @@ func (l *loader) give(name, text string, from Source, near string) {
 func mask(k Key, text string) string {
 	if k.Secret() {
 		return "***"
+	}
+	if s3target.IsURL(text) { // it is wrong, and may hold keys
+		return s3target.Scheme + "***"
 	}
 	if i := strings.LastIndexByte(text, '@'); i >= 0 && k.Type == URL {
 		return "***" + text[i:] // what stands there is a name and a password

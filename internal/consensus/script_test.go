@@ -213,6 +213,24 @@ func (s *script) member(t *testing.T, cmd string, args []string, num func(int) u
 		}
 	case "release":
 		c.Member(num(0)).Node().Release(args[1])
+	case "read-log": // node after [term [bytes]]
+		term, most := uint64(0), uint64(1<<20)
+		if len(args) > 2 {
+			term = num(2)
+		}
+		if len(args) > 3 {
+			most = num(3)
+		}
+		part, err := c.Member(num(0)).Node().ReadLog(num(1), term, int(most))
+		switch {
+		case err != nil:
+			s.printf("refused: %v", err)
+		case len(part.Entries) == 0:
+			s.printf("nothing; committed up to %d, the first is %d", part.Commit, part.First)
+		default:
+			from, to := part.Entries[0], part.Entries[len(part.Entries)-1]
+			s.printf("entries %d/%d to %d/%d, committed up to %d, the first is %d", from.GetTerm(), from.GetIndex(), to.GetTerm(), to.GetIndex(), part.Commit, part.First)
+		}
 	case "log":
 		st := c.Member(num(0)).Node().Status()
 		s.printf("node %d: log %d to %d, applied %d, durable %d", num(0), st.First, st.Last, st.Applied, st.Durable)

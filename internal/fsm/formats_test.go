@@ -337,7 +337,17 @@ func formatScript() [][]fsmtest.Request {
 		one(&commandpb.FreedBlocks{Rows: []*commandpb.DeletedKey{{Op: 1, N: 0}}}),                                                  // 41
 		one(&commandpb.ExpireClients{BeforeMs: 1, Limit: 1}),
 		one(&commandpb.ExpireOpenKeys{BeforeMs: 1, Limit: 1}), // 43, the last of format 1
-	}, snapshotScript(one, blocks, tags)...)
+	}, append(snapshotScript(one, blocks, tags), holdScript(one, at)...)...)
+}
+
+// holdScript goes on with what format 3 added.
+func holdScript(one func(proto.Message) []fsmtest.Request, at int64) [][]fsmtest.Request {
+	return [][]fsmtest.Request{
+		one(&commandpb.HoldLog{Name: "root \"a\" 7-2-00000000", Index: 7, UntilMs: at + 60_000}), // 76
+		one(&commandpb.HoldLog{Name: "gone", Index: 9, UntilMs: at + 60_000}),                    // 77
+		one(&commandpb.HoldLog{Name: "root \"a\" 7-2-00000000", Index: 8, UntilMs: at + 90_000}), // 78
+		one(&commandpb.ReleaseLog{Names: []string{"gone"}, Expired: true}),                       // 79
+	}
 }
 
 // snapshotScript goes on with what format 2 added.

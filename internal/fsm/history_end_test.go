@@ -48,6 +48,8 @@ func (h *history) end() {
 		h.send(&o3v1.DeleteBucketRequest{Volume: "s3v", Bucket: name}, errs.OK)
 	}
 	h.send(&commandpb.ExpireClients{BeforeMs: 1 << 60, Limit: 1 << 20}, errs.OK)
+	h.d.Now = max(h.d.Now, h.d.Machine.Position().TimeMs) + 1001
+	h.send(&commandpb.ReleaseLog{Expired: true}, errs.OK)
 	rows, err := fsmtest.Rows(h.d.Store)
 	for _, r := range rows {
 		if t, _ := schema.TableOf([]byte(r.Key)); t.Name != "volumes" && t.Name != "clients" && t.Name != "counters" {

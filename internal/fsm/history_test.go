@@ -80,6 +80,7 @@ func runHistory(t *testing.T, seed uint64, c coverage) {
 	h.run(30 + h.rng.IntN(100))
 	h.end()
 	h.replay()
+	h.checkDerived()
 	if t.Failed() {
 		t.Logf("O3_SEED=%d runs this history first", seed)
 	}
@@ -100,6 +101,7 @@ type history struct {
 	reclaim []*mreclaim          // deleted snapshots that are not reclaimed yet
 	sent    []sentRequest        // stamped ones
 	again   func() proto.Message // the latest put or part once more, nil when that would be another
+	holds   map[string]uint64    // where each lease on the log was last
 	scratch string               // a directory for diffs
 	lazy    bool                 // check after some commands only
 	before  string               // the act before the last
@@ -619,11 +621,28 @@ func (h *history) open() errs.Kind {
 }
 
 func (h *history) expire() errs.Kind {
-	if h.rng.IntN(2) == 0 {
+	switch h.rng.IntN(4) {
+	case 0:
+		return h.hold()
+	case 1:
 		return h.send(&commandpb.ExpireOpenKeys{BeforeMs: h.d.Now - 500, Limit: 3}, errs.OK).Kind
 	}
 	h.sent = nil // their answers may be forgotten
 	return h.send(&commandpb.ExpireClients{BeforeMs: h.d.Now - 500, Limit: 2}, errs.OK).Kind
+}
+
+// hold takes, renews or ends leases on the log.
+func (h *history) hold() errs.Kind {
+	name := fmt.Sprintf("receiver %d", h.rng.IntN(3))
+	if h.rng.IntN(3) == 0 {
+		return h.send(&commandpb.ReleaseLog{Names: []string{name}, Expired: h.rng.IntN(2) == 0}, errs.OK).Kind
+	}
+	at := h.holds[name] + uint64(h.rng.IntN(3))
+	if h.holds == nil {
+		h.holds = map[string]uint64{}
+	}
+	h.holds[name] = max(at, 1)
+	return h.send(&commandpb.HoldLog{Name: name, Index: h.holds[name], UntilMs: max(h.d.Now, h.d.Machine.Position().TimeMs) + 1 + h.rng.Int64N(1000)}, errs.OK).Kind
 }
 
 // retry sends a stamped request once more: it is answered, not repeated.

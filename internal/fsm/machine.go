@@ -43,7 +43,9 @@ type Machine struct {
 	digest Digest
 	strict bool
 
-	settings uint64 // of this process; see Settings
+	watch    func(Run, kv.Reader) error // see Watch
+	settings uint64                     // of this process; see Settings
+	holds    uint64                     // of this process; see Holds
 }
 
 // Open returns a machine that continues where store stands. An empty store
@@ -70,6 +72,10 @@ func (m *Machine) Strict() { m.strict = true }
 // requests are checked against (command.Kind.ChangesSettings): what was read
 // under it holds while it stays.
 func (m *Machine) Settings() uint64 { return m.settings }
+
+// Holds returns a number that grows with each command that changes the leases on
+// the log.
+func (m *Machine) Holds() uint64 { return m.holds }
 
 // initialize writes the first rows of an empty store.
 func (m *Machine) initialize(start Position) error {
@@ -102,6 +108,7 @@ func (m *Machine) initialize(start Position) error {
 // the store, and the machine must not be used again.
 func (m *Machine) Apply(entries []Entry) (answers [][][]byte, err error) {
 	defer m.rows.Reset(m.store)
+	after := m.pos.Index
 	answers = make([][][]byte, len(entries))
 	for i, e := range entries {
 		if e.Index <= m.pos.Index {
@@ -115,7 +122,7 @@ func (m *Machine) Apply(entries []Entry) (answers [][][]byte, err error) {
 			return nil, err
 		}
 	}
-	return answers, m.commit()
+	return answers, m.commit(after)
 }
 
 func (m *Machine) applyEntry(e Entry) ([][]byte, error) {
@@ -154,6 +161,9 @@ func (m *Machine) applyRequest(req *commandpb.Request) ([]byte, error) {
 	if command.Kind(req.Kind).ChangesSettings() {
 		m.settings++
 	}
+	if command.Kind(req.Kind).ChangesHolds() {
+		m.holds++
+	}
 	if err := m.tx.Begin(ns.Op(m.pos.Op), m.pos.TimeMs, req.Principal, req.BucketId); err != nil {
 		return nil, err
 	}
@@ -185,13 +195,17 @@ func (m *Machine) applyRequest(req *commandpb.Request) ([]byte, error) {
 }
 
 // commit writes the net change of the rows and the position.
-func (m *Machine) commit() error {
+func (m *Machine) commit(after uint64) error {
 	if err := m.tx.Flush(); err != nil {
 		return err
 	}
 	b := m.store.NewBatch()
 	defer b.Close()
+	run := Run{After: after, Index: m.pos.Index}
 	err := m.rows.Changes(func(key, old []byte, oldOK bool, value []byte, ok bool) error {
+		if m.watch != nil {
+			run.add(key, old, oldOK, value, ok)
+		}
 		if oldOK {
 			m.digest.Remove(key, old)
 		}
@@ -203,6 +217,11 @@ func (m *Machine) commit() error {
 	})
 	if err != nil {
 		return err
+	}
+	if m.watch != nil && run.Index > after {
+		if err := m.watch(run, m.rows); err != nil {
+			return err
+		}
 	}
 	if err := m.savePosition(b); err != nil {
 		return err

@@ -56,7 +56,7 @@ var planted = []struct{ name, file, old, new string }{
 // the test keeps the lists in step with the sources.
 func TestPlanted(t *testing.T) {
 	all := slices.Clone(plantedPast)
-	for _, p := range planted {
+	for _, p := range slices.Concat(planted, plantedDerived) {
 		all = append(all, plantedPast[0])
 		all[len(all)-1].name, all[len(all)-1].changes = p.name, []change{{p.file, p.old, p.new}}
 	}

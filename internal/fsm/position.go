@@ -56,7 +56,7 @@ func ReadPosition(r kv.Reader) (p Position, ok bool, err error) {
 }
 
 // raise makes a store of an older format one of the newest. No other row has to
-// change for format 2, and the row of the format is outside the digest: replicas
+// change for formats 2 and 3, and the row of the format is outside the digest: replicas
 // are raised each by itself, whenever its program is replaced.
 func (m *Machine) raise() error {
 	format, ok, err := schema.Meta.Get(m.store, schema.FormatKey)

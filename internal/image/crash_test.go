@@ -415,7 +415,7 @@ func TestTargetsThatFail(t *testing.T) {
 	if _, err := VerifyTarget(t.Context(), dir, img.Manifest.ID, "", VerifyOptions{FS: mem}); err != nil {
 		t.Error(err)
 	}
-	lock, err := dir.Lock()
+	lock, err := dir.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

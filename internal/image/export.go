@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"o3/internal/block/container"
 	"o3/internal/errs"
 )
 
@@ -62,7 +63,7 @@ type Exported struct {
 // manifest says), Conflict (another export writes to t), ReadOnly (t is full).
 func Export(ctx context.Context, img *Image, t Target, o ExportOptions) (Exported, error) {
 	if l, ok := t.(locker); ok {
-		lock, err := l.Lock()
+		lock, err := l.Lock(ctx)
 		if err != nil {
 			return Exported{}, err
 		}
@@ -153,15 +154,16 @@ func (e *export) look() error {
 func (e *export) store() error {
 	for _, f := range e.m.Files {
 		path := inImage(e.img.FS, e.img.Dir).of(f.Path)
-		if err := e.bring(f, path); err != nil {
+		if err := e.bring(f, path, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bring brings one file whose checksum is known, unless it is there.
-func (e *export) bring(f File, path string) error {
+// bring brings one file whose checksum is known, unless it is there. Nobody
+// writes to a fixed one any more.
+func (e *export) bring(f File, path string, fixed bool) error {
 	name := fileAt(f)
 	size, ok := e.there[name]
 	if ok && size == f.Size {
@@ -179,6 +181,22 @@ func (e *export) bring(f File, path string) error {
 			return nil
 		}
 		e.out.Replaced++
+	}
+	if l, ok := e.t.(linker); ok && fixed {
+		linked, err := l.Link(e.ctx, name, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return e.lost(path, err)
+		}
+		if err != nil {
+			return err
+		}
+		if linked {
+			e.there[name] = f.Size
+			e.progress(f.Size)
+			e.out.Files++
+			e.out.Bytes += f.Size
+			return nil
+		}
 	}
 	from, err := e.img.FS.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
@@ -220,6 +238,9 @@ func (e *export) recheck(f File) (good bool, err error) {
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, window))
 	if cerr := canceled(e.ctx); cerr != nil {
 		return false, cerr
+	}
+	if isAway(err) {
+		return false, err
 	}
 	return err == nil && r.n == f.Size && r.sum() == f.XXH3, nil
 }
@@ -304,9 +325,10 @@ func (e *export) block(name string) (File, error) {
 	f := File{Path: blocksDir + "/" + name, Kind: Container}
 	if old := e.unchanged(f.Path, st); old != nil && !e.o.Recheck {
 		if e.there[fileAt(*old)] == old.Size {
-			return *old, e.bring(*old, path)
+			return *old, e.bring(*old, path, false)
 		}
 	}
+	sealed := e.sealed(name, path)
 	if f.Size, f.XXH3, err = sumFile(e.ctx, e.img.FS, path, e.th, nil); err != nil {
 		return f, missingOr(path, err)
 	}
@@ -314,12 +336,26 @@ func (e *export) block(name string) (File, error) {
 		again.ModTime().Equal(st.ModTime()) && st.ModTime().Unix() > 0 && start.Sub(st.ModTime()) > racy {
 		f.Modified = st.ModTime().UnixNano()
 	}
-	err = e.bring(f, path)
+	err = e.bring(f, path, sealed && f.Modified != 0)
 	if errs.KindOf(err) != errs.Corrupt {
 		return f, err
 	}
 	f.Modified = 0
 	return e.aside(f, path)
+}
+
+// sealed reports whether a file of the block store is a container that nobody
+// writes to any more. It reads one page, and only for targets that link.
+func (e *export) sealed(name, path string) bool {
+	if _, ok := e.t.(linker); !ok || name[0] != 'c' {
+		return false
+	}
+	f, err := e.img.FS.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return container.Sealed(f)
 }
 
 // missingOr keeps fs.ErrNotExist visible and gives other errors a kind.
@@ -358,7 +394,7 @@ func (e *export) aside(f File, path string) (File, error) {
 		err = diskFault("Export", e.scratch, err)
 	} else {
 		f.Size, f.XXH3 = r.n, r.sum()
-		err = e.bring(f, e.scratch)
+		err = e.bring(f, e.scratch, false)
 	}
 	return f, errors.Join(err, fsys.Remove(e.scratch))
 }
@@ -444,6 +480,8 @@ func List(ctx context.Context, t Target, damaged func(id string, err error)) ([]
 		case errs.KindOf(err) == errs.NoSuchSnapshot: // removed meanwhile
 		case ctx.Err() != nil:
 			return nil, canceled(ctx)
+		case isAway(err):
+			return nil, err
 		case damaged != nil:
 			damaged(id, err)
 		}

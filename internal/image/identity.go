@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"o3/internal/errs"
 )
 
 // identityFile says whose data directory it is, and in the block directory whose
@@ -48,4 +52,24 @@ func writeIdentity(fsys vfs.FS, dir string, id identity) error {
 	}
 	path := fsys.PathJoin(dir, identityFile)
 	return diskFault("Import", path, replaceFile(fsys, path, bytes.NewReader(append(raw, '\n'))))
+}
+
+// readIdentity reads the identity file of a directory; ok is false when there is
+// none.
+func readIdentity(fsys vfs.FS, dir string) (id identity, ok bool, err error) {
+	path := fsys.PathJoin(dir, identityFile)
+	raw, err := readSmall(fsys, path, 1<<16)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, false, nil
+	}
+	if err != nil {
+		return id, false, diskFault("Adopt", path, err)
+	}
+	switch err := json.Unmarshal(raw, &id); {
+	case id.Format > 1:
+		return id, false, fault(errs.FormatTooNew, "Adopt", path, "it has format %d, this program knows formats up to 1", id.Format)
+	case err != nil || id.Format < 1 || id.Number == 0:
+		return id, false, fault(errs.FormatUnknown, "Adopt", path, "it is not the identity of a node")
+	}
+	return id, true, nil
 }

@@ -50,11 +50,18 @@ type Imported struct {
 const importMark = "IMPORT"
 
 type mark struct {
-	Format int    `json:"format"`
+	Format int    `json:"format"` // importing or adopting
 	Image  string `json:"image"`
 	Sum    string `json:"xxh3"` // of the manifest
 	Blocks string `json:"blocks"`
+	Whole  bool   `json:"whole,omitempty"` // adopting: the files were moved and verified, and may be changed by now
 }
+
+// What a mark's format says of how the files come.
+const (
+	importing1 = 1 // copied, by Import
+	adopting2  = 2 // moved, by Adopt
+)
 
 // Import makes the image of that id at t the data directory of a node: the
 // namespace, the block store if the image has it, a Raft log that begins at the
@@ -64,25 +71,15 @@ type mark struct {
 // NoSuchSnapshot, Corrupt (a file at t is not what the manifest says, named),
 // ReadOnly (a disk is too small), FormatTooNew.
 func Import(ctx context.Context, t Target, id string, o ImportOptions) (Imported, error) {
-	if o.DataDir == "" {
-		return Imported{}, fault(errs.Invalid, "Import", id, "a data directory is needed")
-	}
-	if o.BlockDir != "" && !filepath.IsAbs(o.BlockDir) {
-		return Imported{}, fault(errs.Invalid, "Import", o.BlockDir, "the block directory must be given as an absolute path")
+	if err := o.check(); err != nil {
+		return Imported{}, err
 	}
 	m, err := ReadManifest(ctx, t, id)
 	if err != nil {
 		return Imported{}, err
 	}
-	i := &importing{ctx: ctx, t: t, m: m, o: o, fs: dirFS(o.FS), th: newThrottle(o.Rate, -1), nodeID: o.NodeID}
-	if i.nodeID == "" {
-		i.nodeID = m.Node.ID
-	}
-	blocks := o.BlockDir
-	if blocks == "" {
-		blocks = i.fs.PathJoin(o.DataDir, blocksDir)
-	}
-	i.at = places{fs: i.fs, store: i.path("store"), blocks: blocks}
+	i := newImporting(ctx, m, o)
+	i.t = t
 	for _, step := range []func() error{i.claim, i.finished, i.sweep, i.room, i.files, i.verify, i.join, i.log, i.identify, i.release} {
 		if err := step(); err != nil {
 			return i.out, err
@@ -95,7 +92,17 @@ func Import(ctx context.Context, t Target, id string, o ImportOptions) (Imported
 	return i.out, nil
 }
 
-// importing is one run of Import.
+func (o ImportOptions) check() error {
+	if o.DataDir == "" {
+		return fault(errs.Invalid, "Import", "", "a data directory is needed")
+	}
+	if o.BlockDir != "" && !filepath.IsAbs(o.BlockDir) {
+		return fault(errs.Invalid, "Import", o.BlockDir, "the block directory must be given as an absolute path")
+	}
+	return nil
+}
+
+// importing is one run of Import, or of Adopt.
 type importing struct {
 	ctx    context.Context
 	t      Target
@@ -105,11 +112,26 @@ type importing struct {
 	th     throttle
 	nodeID string
 	at     places
+	mark   mark // as it is in om/
 
 	complete bool
 	mu       sync.Mutex
 	done     int64
 	out      Imported
+}
+
+func newImporting(ctx context.Context, m *Manifest, o ImportOptions) *importing {
+	i := &importing{ctx: ctx, m: m, o: o, fs: dirFS(o.FS), th: newThrottle(o.Rate, -1), nodeID: o.NodeID}
+	if i.nodeID == "" {
+		i.nodeID = m.Node.ID
+	}
+	blocks := o.BlockDir
+	if blocks == "" {
+		blocks = i.fs.PathJoin(o.DataDir, blocksDir)
+	}
+	i.at = places{fs: i.fs, store: i.path("store"), blocks: blocks}
+	i.mark = mark{Format: importing1, Image: m.ID, Blocks: blocks}
+	return i
 }
 
 // path returns a path in om/.
@@ -123,18 +145,10 @@ func (i *importing) claim() error {
 	if err != nil {
 		return err
 	}
-	want := mark{Format: 1, Image: i.m.ID, Sum: hashOf(raw), Blocks: i.at.blocks}
+	i.mark.Sum = hashOf(raw)
 	found, err := readSmall(i.fs, i.path(importMark), 1<<16)
 	if err == nil {
-		var was mark
-		if json.Unmarshal(found, &was) != nil || was.Format != 1 {
-			return fault(errs.FormatUnknown, "Import", i.path(importMark), "it is not the mark of an import; empty the directory")
-		}
-		if was != want {
-			return fault(errs.NotEmpty, "Import", i.o.DataDir,
-				"the import of image %s with blocks in %s was begun here; finish that, or empty both directories", was.Image, was.Blocks)
-		}
-		return nil
+		return i.reclaim(found)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return diskFault("Import", i.path(importMark), err)
@@ -148,11 +162,31 @@ func (i *importing) claim() error {
 			return err
 		}
 	}
-	raw, err = json.Marshal(want)
-	if err != nil {
-		return err
+	if err := makeDir(i.fs, i.path()); err != nil {
+		return diskFault("Import", i.path(), err)
 	}
-	if err = makeDir(i.fs, i.path()); err == nil {
+	return i.writeMark()
+}
+
+// reclaim checks that the mark found is of this import, cut off.
+func (i *importing) reclaim(found []byte) error {
+	var was mark
+	if json.Unmarshal(found, &was) != nil || was.Format != importing1 && was.Format != adopting2 {
+		return fault(errs.FormatUnknown, "Import", i.path(importMark), "it is not the mark of an import; empty the directory")
+	}
+	whole := was.Whole
+	if was.Whole = false; was != i.mark {
+		how := map[int]string{importing1: "import", adopting2: "taking over of the files"}[was.Format]
+		return fault(errs.NotEmpty, "Import", i.o.DataDir,
+			"the %s of image %s with blocks in %s was begun here; finish that, or empty both directories", how, was.Image, was.Blocks)
+	}
+	i.mark.Whole = whole
+	return nil
+}
+
+func (i *importing) writeMark() error {
+	raw, err := json.Marshal(i.mark)
+	if err == nil {
 		err = replaceFile(i.fs, i.path(importMark), bytes.NewReader(append(raw, '\n')))
 	}
 	return diskFault("Import", i.path(importMark), err)
@@ -169,6 +203,9 @@ func (i *importing) empty(dir string) error {
 		return diskFault("Import", dir, err)
 	}
 	for _, name := range names {
+		if dir == i.o.DataDir && name == lockName {
+			continue
+		}
 		if dir == i.o.DataDir && name == "om" {
 			in, err := i.fs.List(i.path())
 			if err == nil && (len(in) == 0 || len(in) == 1 && in[0] == importMark+partName) {
@@ -406,6 +443,8 @@ func (v *verifier) atTarget(t Target, f File) error {
 	switch {
 	case v.ctx.Err() != nil:
 		return canceled(v.ctx)
+	case isAway(err):
+		return err
 	case err != nil:
 		v.defect(f.Path, "unreadable", "", err.Error())
 	case r.n != f.Size:

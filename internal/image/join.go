@@ -1,8 +1,10 @@
 package image
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -91,21 +93,34 @@ const apart = 1 << 20
 
 // log writes a Raft log that begins behind the image: empty, base and commit at
 // its index.
-func (i *importing) log() error {
+func (i *importing) log() error { return i.logWith(nil) }
+
+// logWith writes a Raft log that begins behind the image and holds the entries
+// of tail, all of them committed.
+func (i *importing) logWith(tail *tail) error {
 	conf, err := i.m.alone()
 	if err != nil {
 		return err
 	}
-	l, err := raftlog.Open(raftlog.Options{FS: i.fs, Dir: i.path("raft"), NodeID: uint64(i.m.Node.Number)})
+	n, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
 		return err
 	}
-	term := i.m.Term + apart
+	l, err := raftlog.Open(raftlog.Options{
+		FS: i.fs, Dir: i.path("raft"), NodeID: uint64(i.m.Node.Number), CacheBytes: 1 << 20,
+		Incarnation: n.Uint64(), // no batch of this node has the name of one in the tail
+	})
+	if err != nil {
+		return err
+	}
 	err = l.Write(raftlog.Write{
 		Base: &raftlog.Base{Index: i.m.Index, Term: i.m.Term, Conf: conf},
-		Hard: &pb.HardState{Term: &term, Vote: new(uint64), Commit: &i.m.Index},
+		Hard: hardState(i.m.Term, i.m.Index),
 		Sync: true,
 	})
+	if err == nil && tail != nil {
+		err = tail.write(l)
+	}
 	if err = errors.Join(err, l.Close()); err == nil {
 		err = syncDir(i.fs, i.path("raft")) // the log makes files that it does not sync
 	}
@@ -113,4 +128,10 @@ func (i *importing) log() error {
 		return fmt.Errorf("image: the log of the restored node: %w", err)
 	}
 	return nil
+}
+
+// hardState is that of a log whose last entry is of this term and committed.
+func hardState(term, last uint64) *pb.HardState {
+	term += apart
+	return &pb.HardState{Term: &term, Vote: new(uint64), Commit: &last}
 }

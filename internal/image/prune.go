@@ -24,7 +24,7 @@ func Prune(ctx context.Context, t Target, keep int) (out Pruned, err error) {
 		return out, fault(errs.Invalid, "Prune", t.String(), "%d images to keep: at least 1", keep)
 	}
 	if l, ok := t.(locker); ok {
-		lock, err := l.Lock()
+		lock, err := l.Lock(ctx)
 		if err != nil {
 			return out, err
 		}

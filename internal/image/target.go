@@ -39,9 +39,16 @@ type Target interface {
 // A target may also have these.
 type (
 	// locker admits one Export at a time: kind Conflict.
-	locker interface{ Lock() (io.Closer, error) }
+	locker interface {
+		Lock(ctx context.Context) (io.Closer, error)
+	}
 	// roomy refuses with kind ReadOnly when need bytes do not fit.
 	roomy interface{ Room(need int64) error }
+	// linker takes the file at path, which nobody writes to any more, by another
+	// name instead of a copy; linked is false when it cannot.
+	linker interface {
+		Link(ctx context.Context, name, path string) (linked bool, err error)
+	}
 )
 
 // Directory is a Target in a directory. A file being written has a name that
@@ -62,7 +69,7 @@ func (d Directory) path(name string) string {
 func (d Directory) String() string { return d.Dir }
 
 // Lock refuses a second export into the directory.
-func (d Directory) Lock() (io.Closer, error) {
+func (d Directory) Lock(context.Context) (io.Closer, error) {
 	if err := makeDir(d.fs(), d.Dir); err != nil {
 		return nil, diskFault("Export", d.Dir, err)
 	}
@@ -149,4 +156,14 @@ func (d Directory) Remove(_ context.Context, name string) error {
 		return nil
 	}
 	return diskFault("Remove", d.path(name), err)
+}
+
+// isAway says that an error is of the way to a target, or of who may go there:
+// nothing is known of the file.
+func isAway(err error) bool {
+	switch errs.KindOf(err) {
+	case errs.Unavailable, errs.SlowDown, errs.Denied, errs.Unauthenticated, errs.NoSuchBucket, errs.Canceled, errs.DeadlineExceeded:
+		return true
+	}
+	return false
 }

@@ -109,6 +109,26 @@ func (h *Health) Ready() http.Handler {
 	})
 }
 
+// Part is like Ready for one component: 200 when it is up, whatever the others
+// are.
+func (h *Health) Part(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, code := h.Ask(r.Context()), http.StatusOK
+		part := s.Components[name]
+		s.Components = map[string]Component{name: part}
+		if s.Status != "stopping" {
+			s.Status = "up"
+			if part.Status != "up" {
+				s.Status = "down"
+			}
+		}
+		if s.Status != "up" {
+			code = http.StatusServiceUnavailable
+		}
+		writeState(w, code, s)
+	})
+}
+
 func writeState(w http.ResponseWriter, code int, s State) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

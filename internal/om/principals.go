@@ -3,7 +3,6 @@ package om
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 
 	o3v1 "o3/api/o3/v1"
@@ -94,12 +93,9 @@ func complete(r *o3v1.CreateAccessKeyRequest) error {
 // NewAccessKeyID returns a random access key id.
 func NewAccessKeyID() string { return "O3" + rand.Text()[:18] }
 
-// NewSecret returns a random secret of 240 bits.
-func NewSecret() string {
-	b := make([]byte, 30)
-	rand.Read(b)
-	return base64.RawURLEncoding.EncodeToString(b)
-}
+// NewSecret returns a random secret of 200 bits, of letters and digits: one that
+// begins with a dash would be taken for a flag where it is pasted.
+func NewSecret() string { return rand.Text() + rand.Text()[:14] }
 
 // ListAccessKeys lists access keys, without secrets: an admin all, a user their own.
 func (s *Service) ListAccessKeys(ctx context.Context, r *o3v1.ListAccessKeysRequest) (*o3v1.ListAccessKeysResponse, error) {

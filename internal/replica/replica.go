@@ -22,6 +22,9 @@ type Replica struct {
 	pos     atomic.Pointer[fsm.Position]
 
 	settings atomic.Uint64
+
+	holds       uint64 // of the machine, when followHolds was called last
+	followHolds func() error
 }
 
 // Open returns the replica that store holds; an empty store becomes one at the
@@ -45,6 +48,14 @@ func (r *Replica) publish() {
 // Settings returns fsm.Machine.Settings as of what is applied.
 func (r *Replica) Settings() uint64 { return r.settings.Load() }
 
+// FollowHolds has f called whenever a command changed the leases on the log, by
+// the goroutine that applies, when the change can be read. Its error stops the
+// replica. It is called before the first Apply of a running node, or never.
+func (r *Replica) FollowHolds(f func() error) { r.followHolds, r.holds = f, r.machine.Holds() }
+
+// Watch is fsm.Machine.Watch.
+func (r *Replica) Watch(f func(fsm.Run, kv.Reader) error) { r.machine.Watch(f) }
+
 // Position returns what is applied.
 func (r *Replica) Position() fsm.Position { return *r.pos.Load() }
 
@@ -59,6 +70,10 @@ func (r *Replica) Apply(entries []consensus.Entry) ([][][]byte, error) {
 		return nil, err
 	}
 	r.publish()
+	if now := r.machine.Holds(); r.followHolds != nil && now != r.holds {
+		r.holds = now
+		return results, r.followHolds()
+	}
 	return results, nil
 }
 

@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/command/commandpb"
 	"o3/internal/consensus"
 	"o3/internal/errs"
 	"o3/internal/fsm/fsmtest"
@@ -41,6 +43,45 @@ func entries(from, to uint64) (out []consensus.Entry) {
 		out = append(out, entry(n))
 	}
 	return out
+}
+
+// TestFollowHolds: whoever follows the leases on the log hears of each command
+// that changes them, once it is applied, and of no other.
+func TestFollowHolds(t *testing.T) {
+	r, err := replica.Open(new(memkv.Store))
+	must(t, err)
+	heard := 0
+	r.FollowHolds(func() error { heard++; return nil })
+	apply := func(n uint64, body proto.Message) {
+		t.Helper()
+		e := consensus.Entry{Index: n, Term: 1}
+		if n == 1 {
+			e.Conf = []byte("conf")
+		} else {
+			d := fsmtest.Driver{Now: fsmtest.Start, Principal: "root"}
+			e.Requests = [][]byte{d.Request(body).Encode()}
+		}
+		_, err := r.Apply([]consensus.Entry{e})
+		must(t, err)
+	}
+	apply(1, nil)
+	apply(2, &o3v1.CreateVolumeRequest{Volume: "vol"})
+	if heard != 0 {
+		t.Errorf("heard %d times of no lease", heard)
+	}
+	apply(3, &commandpb.HoldLog{Name: "a", Index: 1, UntilMs: fsmtest.Start + 1})
+	apply(4, &commandpb.ReleaseLog{Names: []string{"a"}})
+	if heard != 2 {
+		t.Errorf("heard %d times of two", heard)
+	}
+	fault := errors.New("planted")
+	r.FollowHolds(func() error { return fault })
+	_, err = r.Apply([]consensus.Entry{{Index: 5, Term: 1, Requests: [][]byte{
+		fsmtest.Request{Body: &commandpb.ReleaseLog{Expired: true}, TimeMs: fsmtest.Start, Principal: "root"}.Encode(),
+	}}})
+	if !errors.Is(err, fault) {
+		t.Errorf("a fault of who follows: %v", err)
+	}
 }
 
 func must(t *testing.T, err error) {

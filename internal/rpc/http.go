@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -22,22 +23,31 @@ import (
 
 const (
 	rpcPrefix = "/" + o3v1connect.OMName + "/"
+	logPrefix = "/" + o3v1connect.OMLogName + "/"
 	s3Prefix  = "/s3/"
 )
 
 type mount struct {
 	prefix  string
 	handler http.Handler
+	own     bool // it decides itself who may see it
 }
 
-// mounts returns the admin pages, longest prefix first.
-func mounts(pages map[string]http.Handler) ([]mount, error) {
+// mounts returns the pages, longest prefix first.
+func mounts(admin, own map[string]http.Handler) ([]mount, error) {
 	var out []mount
-	for p, h := range pages {
-		if !strings.HasPrefix(p, "/") || !strings.HasSuffix(p, "/") || strings.HasPrefix(p, rpcPrefix) || strings.HasPrefix(p, s3Prefix) || p == "/" {
-			return nil, errs.New(errs.Invalid, "rpc.Options.Admin", "prefix "+p+" must begin and end with / and not be / or below "+rpcPrefix+" or "+s3Prefix)
+	add := func(option string, pages map[string]http.Handler) error {
+		for p, h := range pages {
+			below := slices.ContainsFunc([]string{rpcPrefix, logPrefix, s3Prefix}, func(other string) bool { return strings.HasPrefix(p, other) })
+			if !strings.HasPrefix(p, "/") || !strings.HasSuffix(p, "/") || below || p == "/" {
+				return errs.New(errs.Invalid, option, "prefix "+p+" must begin and end with / and not be / or below "+rpcPrefix+", "+logPrefix+" or "+s3Prefix)
+			}
+			out = append(out, mount{p, h, option == "rpc.Options.Own"})
 		}
-		out = append(out, mount{p, h})
+		return nil
+	}
+	if err := errors.Join(add("rpc.Options.Admin", admin), add("rpc.Options.Own", own)); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(out, func(a, b mount) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
 	return out, nil
@@ -49,10 +59,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
 	case strings.HasPrefix(path, rpcPrefix):
-		if name := strings.TrimPrefix(path, rpcPrefix); s.known(name) {
-			r.Pattern = name
-		}
-		s.serveRPC(w, r)
+		s.serveRPC(w, r, strings.TrimPrefix(path, rpcPrefix), s.rpc)
+		return
+	case strings.HasPrefix(path, logPrefix) && s.log != nil:
+		s.serveRPC(w, r, strings.TrimPrefix(path, logPrefix), s.log)
 		return
 	case strings.HasPrefix(path, s3Prefix) && s.opts.S3 != nil:
 		s.opts.S3.ServeHTTP(w, r)
@@ -70,20 +80,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.opts.Metrics.ServeHTTP(w, r)
 		return
 	}
-	for _, m := range s.admin {
+	for _, m := range s.pages {
 		if strings.HasPrefix(path, m.prefix) {
 			r.Pattern = m.prefix
-			s.servePage(w, r, m.handler)
+			s.servePage(w, r, m)
 			return
 		}
 	}
 	writeJSON(w, errs.New(errs.NotImplemented, shorten(r.Method+" "+path),
 		"this port serves RPC (POST "+rpcPrefix+"<method>), object data ("+s3Prefix+"<volume>/<bucket>/<key>), /healthz and /readyz"), http.StatusNotFound)
-}
-
-func (s *Server) known(procedure string) bool {
-	_, ok := s.methods[procedure]
-	return ok
 }
 
 // health answers a health check.
@@ -101,11 +106,39 @@ func health(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	}
 }
 
-// servePage serves a page that admins may see.
-func (s *Server) servePage(w http.ResponseWriter, r *http.Request, h http.Handler) {
+type callerKey struct{}
+
+type caller struct {
+	who access.Principal
+	err error
+}
+
+// Caller returns who called a page of Options.Own, or why that is not known: an
+// error of kind Unauthenticated, or of a request that is not what was signed.
+func Caller(ctx context.Context) (access.Principal, error) {
+	c, ok := ctx.Value(callerKey{}).(caller)
+	if !ok {
+		return access.Principal{}, errs.New(errs.Unauthenticated, "caller", "not known")
+	}
+	return c.who, c.err
+}
+
+// servePage serves a page that admins may see, or that decides itself.
+func (s *Server) servePage(w http.ResponseWriter, r *http.Request, m mount) {
 	ctx := s.identify(w, r)
-	call := &Call{}
+	call := &Call{Procedure: r.URL.Path}
 	p, err := s.authenticate(ctx, r, call)
+	if m.own {
+		if err == nil {
+			err = s.bindBody(ctx, w, r, call)
+		}
+		if err != nil {
+			p = access.Principal{AccessKey: call.AccessKey} // that it named
+		}
+		ctx = context.WithValue(ctx, callerKey{}, caller{p, err})
+		m.handler.ServeHTTP(w, r.WithContext(access.NewContext(ctx, p)))
+		return
+	}
 	if err == nil && !p.Admin() {
 		err = errs.New(errs.Denied, r.URL.Path, "the page is for admins; user "+p.User+" has role "+string(p.Role))
 	}
@@ -126,7 +159,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, h http.Handle
 		writeJSON(w, err, status)
 		return
 	}
-	h.ServeHTTP(w, r.WithContext(access.NewContext(ctx, p)))
+	m.handler.ServeHTTP(w, r.WithContext(access.NewContext(ctx, p)))
 }
 
 // writeJSON answers err in the shape of a Connect error.
@@ -147,11 +180,13 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) context.Contex
 }
 
 // serveRPC serves one RPC and tells the listener.
-func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request, name string, service http.Handler) {
 	begin := time.Now()
 	ctx := s.identify(w, r)
-	name := strings.TrimPrefix(r.URL.Path, rpcPrefix)
-	m, known := s.methods[name]
+	m, known := s.methods[strings.TrimPrefix(r.URL.Path, "/")]
+	if known {
+		r.Pattern = name
+	}
 	call := &Call{RequestID: RequestID(ctx), Procedure: shorten(name), Remote: r.RemoteAddr, Write: m.write}
 	if s.opts.Listener.Begin != nil {
 		s.opts.Listener.Begin(call.Procedure)
@@ -186,8 +221,36 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call.Err = errs.Wrap(errs.Invalid, call.Procedure, errDecode) // until the interceptor knows better
-	s.rpc.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, call)))
+	if m.stream {
+		out := &streamWriter{w, http.NewResponseController(w)}
+		defer out.end()
+		w = out
+	}
+	service.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, call)))
 }
+
+// streamWriter cuts a stream whose caller takes nothing.
+type streamWriter struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Write implements http.ResponseWriter.
+func (w *streamWriter) Write(p []byte) (int, error) {
+	_ = w.rc.SetWriteDeadline(time.Now().Add(streamStall)) // not every writer can
+	return w.ResponseWriter.Write(p)
+}
+
+// Flush implements http.Flusher.
+func (w *streamWriter) Flush() {
+	_ = w.rc.SetWriteDeadline(time.Now().Add(streamStall))
+	_ = w.rc.Flush() // the next write fails too
+}
+
+// Unwrap is for http.ResponseController.
+func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *streamWriter) end() { _ = w.rc.SetWriteDeadline(time.Time{}) }
 
 // admit decides whether the caller may be heard at all.
 func (s *Server) admit(ctx context.Context, w http.ResponseWriter, r *http.Request, call *Call, known bool) (context.Context, error) {
@@ -197,7 +260,7 @@ func (s *Server) admit(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	call.Principal = p
 	if !known {
-		return ctx, errs.New(errs.NotImplemented, call.Procedure, "no such method of "+o3v1connect.OMName)
+		return ctx, errs.New(errs.NotImplemented, call.Procedure, "no such method of "+strings.Trim(path.Dir(r.URL.Path), "/"))
 	}
 	if r.Method != http.MethodPost {
 		return ctx, errs.New(errs.Invalid, r.Method+" "+call.Procedure, "a method is called with POST")

@@ -22,6 +22,46 @@ import (
 
 type callKey struct{}
 
+// interceptor runs around every handler.
+type interceptor struct{ s *Server }
+
+// WrapUnary implements connect.Interceptor.
+func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return i.s.intercept(next) }
+
+// WrapStreamingClient implements connect.Interceptor; there are none.
+func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler turns a panic into Internal, and translates the error.
+func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		call, _ := ctx.Value(callKey{}).(*Call)
+		if call == nil {
+			call = new(Call)
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				err = i.s.panicked(call, v)
+			}
+			call.Err = nil
+			if err != nil {
+				call.Err = rpcerr.Of(err)
+				err = rpcerr.Encode(err)
+			}
+		}()
+		return next(ctx, conn)
+	}
+}
+
+// panicked tells the listener of a panic and returns the error to answer.
+func (s *Server) panicked(call *Call, v any) error {
+	if s.opts.Listener.Panic != nil {
+		s.opts.Listener.Panic(*call, v, debug.Stack())
+	}
+	return &errs.Error{Kind: errs.Internal, Subject: call.Procedure, Err: fmt.Errorf("panic: %v", v)}
+}
+
 // intercept runs around every handler whose request was decoded: it names the
 // subject, turns a panic into Internal, and translates the error.
 func (s *Server) intercept(next connect.UnaryFunc) connect.UnaryFunc {
@@ -33,16 +73,12 @@ func (s *Server) intercept(next connect.UnaryFunc) connect.UnaryFunc {
 		if m, ok := req.Any().(proto.Message); ok {
 			call.Subject = subject(m)
 			if call.Write {
-				call.describe(m, s.methods[call.Procedure].details)
+				call.describe(m, s.methods[o3v1connect.OMName+"/"+call.Procedure].details)
 			}
 		}
 		defer func() {
 			if v := recover(); v != nil {
-				err = errs.New(errs.Internal, call.Procedure, "")
-				err.(*errs.Error).Err = fmt.Errorf("panic: %v", v)
-				if s.opts.Listener.Panic != nil {
-					s.opts.Listener.Panic(*call, v, debug.Stack())
-				}
+				err = s.panicked(call, v)
 			}
 			call.Err = nil
 			if err != nil {
@@ -104,6 +140,7 @@ func subject(m proto.Message) string {
 // method is what the server knows of an RPC.
 type method struct {
 	write   bool
+	stream  bool                           // many answers
 	details []protoreflect.FieldDescriptor // of the request, for Call.Details
 }
 
@@ -114,15 +151,22 @@ var unstamped = [...]string{
 	o3v1connect.OMSubmitDiffProcedure, o3v1connect.OMCancelDiffProcedure, o3v1connect.OMForgetDiffProcedure,
 }
 
-// methodsOf returns the RPCs of the service. A request with a stamp is a write.
+// methodsOf returns the RPCs of the services, by SERVICE/METHOD. A request with a
+// stamp is a write.
 func methodsOf() map[string]method {
 	out := map[string]method{}
-	all := o3v1.File_api_o3_v1_om_proto.Services().ByName("OM").Methods()
-	for i := range all.Len() {
-		m := all.Get(i)
-		out[string(m.Name())] = method{
-			write:   m.Input().Fields().ByName("stamp") != nil || slices.Contains(unstamped[:], "/"+o3v1connect.OMName+"/"+string(m.Name())),
-			details: detailsOf(m.Input()),
+	for _, file := range []protoreflect.FileDescriptor{o3v1.File_api_o3_v1_om_proto, o3v1.File_api_o3_v1_log_proto} {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				m := service.Methods().Get(j)
+				name := string(service.FullName()) + "/" + string(m.Name())
+				out[name] = method{
+					write:   m.Input().Fields().ByName("stamp") != nil || slices.Contains(unstamped[:], "/"+name),
+					stream:  m.IsStreamingServer(),
+					details: detailsOf(m.Input()),
+				}
+			}
 		}
 	}
 	return out

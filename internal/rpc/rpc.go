@@ -46,6 +46,9 @@ const (
 	DefaultMaxInFlight = 1024
 	DefaultBodyTimeout = 2 * time.Minute
 	DefaultGrace       = 30 * time.Second
+
+	// streamStall is how long the caller of a stream may take nothing of it.
+	streamStall = time.Minute
 )
 
 // A message above largeMessage bytes counts against the largeMessages that may
@@ -71,11 +74,13 @@ type Options struct {
 	Backend    o3v1connect.OMHandler
 	Principals Principals
 
-	S3      http.Handler            // serves /s3/ and authenticates by itself; nil: 404
-	Metrics http.Handler            // serves /metrics to anyone; nil: 404
-	Admin   map[string]http.Handler // served below these prefixes ("/debug/pprof/") to admins
-	Alive   http.Handler            // serves /healthz; nil: 200 "ok"
-	Ready   http.Handler            // serves /readyz; nil: 200 "ok"
+	S3      http.Handler             // serves /s3/ and authenticates by itself; nil: 404
+	Metrics http.Handler             // serves /metrics to anyone; nil: 404
+	Admin   map[string]http.Handler  // served below these prefixes ("/debug/pprof/") to admins
+	Own     map[string]http.Handler  // served below these prefixes to whom they let in themselves: see Caller
+	Log     o3v1connect.OMLogHandler // serves the service OMLog; nil: it is not there
+	Alive   http.Handler             // serves /healthz; nil: 200 "ok"
+	Ready   http.Handler             // serves /readyz; nil: 200 "ok"
 
 	// Wrap is put around everything the listener serves, to observe it. The
 	// request's Pattern is set to what was served: a bounded set. Nil: nothing.
@@ -125,10 +130,11 @@ type Server struct {
 	opts     Options
 	verifier *sigv4.Verifier
 	rpc      http.Handler
+	log      http.Handler // nil without Options.Log
 	failure  *connect.ErrorWriter
 	inFlight chan struct{}
 	large    *semaphore.Weighted
-	admin    []mount
+	pages    []mount
 	methods  map[string]method
 }
 
@@ -155,7 +161,7 @@ func New(opts Options) (*Server, error) {
 	handlerOptions := []connect.HandlerOption{
 		connect.WithReadMaxBytes(opts.MaxMessage),
 		connect.WithSendMaxBytes(opts.MaxMessage),
-		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.intercept)),
+		connect.WithInterceptors(interceptor{s}),
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 	}
@@ -163,12 +169,15 @@ func New(opts Options) (*Server, error) {
 		handlerOptions = append(handlerOptions, connect.WithCompression("gzip", nil, nil))
 	}
 	_, s.rpc = o3v1connect.NewOMHandler(opts.Backend, handlerOptions...)
+	if opts.Log != nil {
+		_, s.log = o3v1connect.NewOMLogHandler(opts.Log, handlerOptions...)
+	}
 	s.failure = connect.NewErrorWriter(handlerOptions...)
-	admin, err := mounts(opts.Admin)
+	pages, err := mounts(opts.Admin, opts.Own)
 	if err != nil {
 		return nil, err
 	}
-	s.admin = admin
+	s.pages = pages
 	return s, nil
 }
 

@@ -273,6 +273,7 @@ func TestOptions(t *testing.T) {
 		{rpc.Options{Backend: m, Principals: m, MaxMessage: -1}, "negative"},
 		{rpc.Options{Backend: m, Principals: m, Admin: map[string]http.Handler{"/": nil}}, "prefix"},
 		{rpc.Options{Backend: m, Principals: m, Admin: map[string]http.Handler{"/s3/x/": nil}}, "prefix"},
+		{rpc.Options{Backend: m, Principals: m, Own: map[string]http.Handler{"/o3.v1.OMLog/x/": nil}}, "prefix"},
 	} {
 		if _, err := rpc.New(c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q in it", err, c.want)
@@ -339,7 +340,13 @@ func TestPages(t *testing.T) {
 		})
 	}
 	down := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	s := rpctest.Start(t, m, rpc.Options{Metrics: say("metrics"), Ready: down, Admin: map[string]http.Handler{"/debug/pprof/": say("pprof")}})
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := rpc.Caller(r.Context())
+		_, _ = fmt.Fprintf(w, "%s %v %v", p.User, p.Admin(), errs.KindOf(err))
+	})
+	s := rpctest.Start(t, m, rpc.Options{
+		Metrics: say("metrics"), Ready: down, Admin: map[string]http.Handler{"/debug/pprof/": say("pprof")}, Own: map[string]http.Handler{"/transfer/": own},
+	})
 	bare := rpctest.Start(t, m, rpc.Options{})
 	if _, err := m.CreateUser(asRoot(), &o3v1.CreateUserRequest{User: "ann", Role: "user"}); err != nil {
 		t.Fatal(err)
@@ -362,6 +369,11 @@ func TestPages(t *testing.T) {
 		{s.URL + "/debug/pprof/heap", signAs("ANN", "secret", "o3", sigv4.EmptySHA256, time.Now()), 403, "for admins"},
 		{s.URL + "/debug/pprof/heap", sign(""), 200, "pprof root"},
 		{bare.URL + "/debug/pprof/heap", sign(""), 404, ""},
+		{s.URL + "/transfer/x", sign(""), 200, "root true ok"},
+		{s.URL + "/transfer/x", signAs("ANN", "secret", "o3", sigv4.EmptySHA256, time.Now()), 200, "ann false ok"},
+		{s.URL + "/transfer/x", signAs("ANN", "wrong", "o3", sigv4.EmptySHA256, time.Now()), 200, " false unauthenticated"},
+		{s.URL + "/transfer/x", nil, 200, " false unauthenticated"},
+		{bare.URL + "/transfer/x", sign(""), 404, ""},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
 		if err != nil {

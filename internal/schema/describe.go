@@ -55,6 +55,7 @@ func Tables() []Description {
 		describe(DiffJobs, nil),
 		describe(Clients, hideAnswers),
 		describe(Counters, nil),
+		describe(LogHolds, nil),
 	}
 }
 

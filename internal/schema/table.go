@@ -14,10 +14,10 @@ import (
 )
 
 // Format is the newest format of the store this program writes and reads. Format
-// 2 has snapshots: the tables since 2, and the counters of them in Bucket. All
-// that format 1 has is as it was, so a store of format 1 is one of format 2
-// without a snapshot.
-const Format = 2
+// 2 has snapshots: the tables since 2, and the counters of them in Bucket. Format
+// 3 has leases on the log. All that the formats before have is as it was, so a
+// store of format 1 is one of format 3 without snapshots and leases.
+const Format = 3
 
 // recordVersion is the first byte of every value: the format of its record.
 const recordVersion = 1

@@ -37,6 +37,7 @@ const (
 	// 0x24 versions, 0x50 lifecycle, 0x51 lifecycle state.
 	spaceClients  = 0x60
 	spaceCounters = 0x61
+	spaceLogHolds = 0x62
 
 	// NodeLocal is the first table byte of rows that belong to one node.
 	NodeLocal = 0xe0
@@ -201,6 +202,11 @@ var (
 			v, rest, err := keys.TakeUint64(b)
 			return v, end(rest, err)
 		},
+	}
+	// LogHolds are the leases on the Raft log, by the name of who has one.
+	LogHolds = &Table[string, schemapb.LogHold, *schemapb.LogHold]{
+		space: spaceLogHolds, name: "logHolds", tuple: "name", since: 3,
+		append: raw, parse: parseRaw,
 	}
 	// Meta holds the position ("position") and the store's format ("format").
 	Meta = &Table[string, schemapb.Position, *schemapb.Position]{

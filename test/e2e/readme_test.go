@@ -22,7 +22,7 @@ const tree = "../.."
 // repository: it starts the server with the README's command and pastes the
 // tour into a shell.
 func TestReadme(t *testing.T) {
-	for _, addr := range []string{":9878", ":9874"} {
+	for _, addr := range []string{":9878", ":9874", ":9888"} {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatalf("the README's tour uses the default ports; one is taken: %v", err)

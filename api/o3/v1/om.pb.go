@@ -7075,6 +7075,7 @@ type ImageInfo struct {
 	Bytes         uint64                 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`  // of all its files
 	Files         uint32                 `protobuf:"varint,8,opt,name=files,proto3" json:"files,omitempty"`
 	Readers       uint32                 `protobuf:"varint,9,opt,name=readers,proto3" json:"readers,omitempty"` // exports and others that read it now; it cannot be deleted meanwhile
+	Blocks        bool                   `protobuf:"varint,10,opt,name=blocks,proto3" json:"blocks,omitempty"`  // it is on the shelf, with the bytes of objects
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7172,9 +7173,20 @@ func (x *ImageInfo) GetReaders() uint32 {
 	return 0
 }
 
+func (x *ImageInfo) GetBlocks() bool {
+	if x != nil {
+		return x.Blocks
+	}
+	return false
+}
+
 type CreateImageRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ticket        string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ticket string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"` // of an answer before; empty: a new image
+	// Also brings the image to the node's shelf, with the bytes of objects: there
+	// others may fetch it. What is on the shelf keeps its bytes on the disk, whatever
+	// is deleted, until a newer image takes its place and nobody fetches it any more.
+	WithBlocks    bool `protobuf:"varint,2,opt,name=with_blocks,json=withBlocks,proto3" json:"with_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7214,6 +7226,13 @@ func (x *CreateImageRequest) GetTicket() string {
 		return x.Ticket
 	}
 	return ""
+}
+
+func (x *CreateImageRequest) GetWithBlocks() bool {
+	if x != nil {
+		return x.WithBlocks
+	}
+	return false
 }
 
 type CreateImageResponse struct {
@@ -8448,7 +8467,7 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x11ForgetDiffRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12#\n" +
 	"\x04spec\x18\x02 \x01(\v2\x0f.o3.v1.DiffSpecR\x04spec\"\x14\n" +
-	"\x12ForgetDiffResponse\"\xd2\x01\n" +
+	"\x12ForgetDiffResponse\"\xea\x01\n" +
 	"\tImageInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
@@ -8459,9 +8478,13 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x06digest\x18\x06 \x01(\tR\x06digest\x12\x14\n" +
 	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05files\x18\b \x01(\rR\x05files\x12\x18\n" +
-	"\areaders\x18\t \x01(\rR\areaders\",\n" +
+	"\areaders\x18\t \x01(\rR\areaders\x12\x16\n" +
+	"\x06blocks\x18\n" +
+	" \x01(\bR\x06blocks\"M\n" +
 	"\x12CreateImageRequest\x12\x16\n" +
-	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"U\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12\x1f\n" +
+	"\vwith_blocks\x18\x02 \x01(\bR\n" +
+	"withBlocks\"U\n" +
 	"\x13CreateImageResponse\x12&\n" +
 	"\x05image\x18\x01 \x01(\v2\x10.o3.v1.ImageInfoR\x05image\x12\x16\n" +
 	"\x06ticket\x18\x02 \x01(\tR\x06ticket\"\x13\n" +

@@ -162,7 +162,7 @@ func (s *server) stop(crash bool) error {
 
 // startO3 starts an O3 server on dir.
 func (l *lab) startO3(dir string, set ...string) (*server, error) {
-	args := []string{"server", "--data", dir, "-D", "ozone.s3g.http-address=127.0.0.1:0", "-D", "ozone.om.address=127.0.0.1:0", "-D", "ozone.log.level=warn"}
+	args := []string{"server", "--data", dir, "-D", "ozone.s3g.http-address=127.0.0.1:0", "-D", "ozone.om.address=127.0.0.1:0", "-D", "ozone.server.roles=s3,om", "-D", "ozone.log.level=warn"}
 	for _, one := range append(l.set, set...) {
 		args = append(args, "-D", one)
 	}

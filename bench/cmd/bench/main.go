@@ -50,7 +50,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what: s3, namespace, snapshots, profile or docs")
+		return fmt.Errorf("say what: s3, namespace, snapshots, bootstrap, profile or docs")
 	}
 	s, err := parse(args)
 	if err != nil {
@@ -62,10 +62,10 @@ func run(ctx context.Context, args []string) error {
 	if args[0] == "docs" {
 		return s.docs()
 	}
-	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "snapshots": s.snapshots, "profile": s.profile}
+	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "snapshots": s.snapshots, "bootstrap": s.bootstrap, "profile": s.profile}
 	command, ok := commands[args[0]]
 	if !ok {
-		return fmt.Errorf("%q is none of s3, namespace, snapshots, profile, docs", args[0])
+		return fmt.Errorf("%q is none of s3, namespace, snapshots, bootstrap, profile, docs", args[0])
 	}
 	l, err := newLab(ctx, s)
 	if err != nil {

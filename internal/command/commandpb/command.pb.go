@@ -1324,6 +1324,218 @@ func (x *ForgetDiffJob) GetJobId() uint64 {
 	return 0
 }
 
+// HoldLog takes or renews a lease on the Raft log: every node keeps the entries
+// after index, and the term of index, until the lease is released or expires.
+type HoldLog struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // who holds it
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,3,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"` // at most an hour from now, by the time of commands
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldLog) Reset() {
+	*x = HoldLog{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldLog) ProtoMessage() {}
+
+func (x *HoldLog) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldLog.ProtoReflect.Descriptor instead.
+func (*HoldLog) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *HoldLog) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HoldLog) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *HoldLog) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+type HoldLogReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UntilMs       int64                  `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	Renewed       bool                   `protobuf:"varint,2,opt,name=renewed,proto3" json:"renewed,omitempty"` // it was there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldLogReply) Reset() {
+	*x = HoldLogReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldLogReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldLogReply) ProtoMessage() {}
+
+func (x *HoldLogReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldLogReply.ProtoReflect.Descriptor instead.
+func (*HoldLogReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HoldLogReply) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *HoldLogReply) GetRenewed() bool {
+	if x != nil {
+		return x.Renewed
+	}
+	return false
+}
+
+// ReleaseLog ends leases on the Raft log: those of the names, and those that have
+// expired. One that is gone already is passed over.
+type ReleaseLog struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	Expired       bool                   `protobuf:"varint,2,opt,name=expired,proto3" json:"expired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLog) Reset() {
+	*x = ReleaseLog{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLog) ProtoMessage() {}
+
+func (x *ReleaseLog) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLog.ProtoReflect.Descriptor instead.
+func (*ReleaseLog) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReleaseLog) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ReleaseLog) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
+}
+
+type ReleaseLogReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLogReply) Reset() {
+	*x = ReleaseLogReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLogReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLogReply) ProtoMessage() {}
+
+func (x *ReleaseLogReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLogReply.ProtoReflect.Descriptor instead.
+func (*ReleaseLogReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReleaseLogReply) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
 var File_internal_command_commandpb_command_proto protoreflect.FileDescriptor
 
 const file_internal_command_commandpb_command_proto_rawDesc = "" +
@@ -1420,7 +1632,20 @@ const file_internal_command_commandpb_command_proto_rawDesc = "" +
 	"\x03job\x18\x01 \x01(\v2\x0e.o3.v1.DiffJobR\x03job\"S\n" +
 	"\rForgetDiffJob\x12+\n" +
 	"\x03key\x18\x01 \x01(\v2\x19.o3.command.v1.DiffJobKeyR\x03key\x12\x15\n" +
-	"\x06job_id\x18\x02 \x01(\x04R\x05jobIdB\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
+	"\x06job_id\x18\x02 \x01(\x04R\x05jobId\"N\n" +
+	"\aHoldLog\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x19\n" +
+	"\buntil_ms\x18\x03 \x01(\x03R\auntilMs\"C\n" +
+	"\fHoldLogReply\x12\x19\n" +
+	"\buntil_ms\x18\x01 \x01(\x03R\auntilMs\x12\x18\n" +
+	"\arenewed\x18\x02 \x01(\bR\arenewed\"<\n" +
+	"\n" +
+	"ReleaseLog\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x18\n" +
+	"\aexpired\x18\x02 \x01(\bR\aexpired\"'\n" +
+	"\x0fReleaseLogReply\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05namesB\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
 
 var (
 	file_internal_command_commandpb_command_proto_rawDescOnce sync.Once
@@ -1434,7 +1659,7 @@ func file_internal_command_commandpb_command_proto_rawDescGZIP() []byte {
 	return file_internal_command_commandpb_command_proto_rawDescData
 }
 
-var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_internal_command_commandpb_command_proto_goTypes = []any{
 	(*Request)(nil),               // 0: o3.command.v1.Request
 	(*Reply)(nil),                 // 1: o3.command.v1.Reply
@@ -1457,20 +1682,24 @@ var file_internal_command_commandpb_command_proto_goTypes = []any{
 	(*UpdateDiffJob)(nil),         // 18: o3.command.v1.UpdateDiffJob
 	(*UpdateDiffJobReply)(nil),    // 19: o3.command.v1.UpdateDiffJobReply
 	(*ForgetDiffJob)(nil),         // 20: o3.command.v1.ForgetDiffJob
-	(*v1.Stamp)(nil),              // 21: o3.v1.Stamp
-	(*v1.DiffJob)(nil),            // 22: o3.v1.DiffJob
-	(v1.DiffState)(0),             // 23: o3.v1.DiffState
+	(*HoldLog)(nil),               // 21: o3.command.v1.HoldLog
+	(*HoldLogReply)(nil),          // 22: o3.command.v1.HoldLogReply
+	(*ReleaseLog)(nil),            // 23: o3.command.v1.ReleaseLog
+	(*ReleaseLogReply)(nil),       // 24: o3.command.v1.ReleaseLogReply
+	(*v1.Stamp)(nil),              // 25: o3.v1.Stamp
+	(*v1.DiffJob)(nil),            // 26: o3.v1.DiffJob
+	(v1.DiffState)(0),             // 27: o3.v1.DiffState
 }
 var file_internal_command_commandpb_command_proto_depIdxs = []int32{
-	21, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
+	25, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
 	5,  // 1: o3.command.v1.FreedBlocks.rows:type_name -> o3.command.v1.DeletedKey
 	12, // 2: o3.command.v1.RestoreKeysReply.results:type_name -> o3.command.v1.RestoredKey
 	17, // 3: o3.command.v1.CreateDiffJobReply.key:type_name -> o3.command.v1.DiffJobKey
-	22, // 4: o3.command.v1.CreateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	26, // 4: o3.command.v1.CreateDiffJobReply.job:type_name -> o3.v1.DiffJob
 	17, // 5: o3.command.v1.UpdateDiffJob.key:type_name -> o3.command.v1.DiffJobKey
-	23, // 6: o3.command.v1.UpdateDiffJob.expected:type_name -> o3.v1.DiffState
-	23, // 7: o3.command.v1.UpdateDiffJob.state:type_name -> o3.v1.DiffState
-	22, // 8: o3.command.v1.UpdateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	27, // 6: o3.command.v1.UpdateDiffJob.expected:type_name -> o3.v1.DiffState
+	27, // 7: o3.command.v1.UpdateDiffJob.state:type_name -> o3.v1.DiffState
+	26, // 8: o3.command.v1.UpdateDiffJobReply.job:type_name -> o3.v1.DiffJob
 	17, // 9: o3.command.v1.ForgetDiffJob.key:type_name -> o3.command.v1.DiffJobKey
 	10, // [10:10] is the sub-list for method output_type
 	10, // [10:10] is the sub-list for method input_type
@@ -1490,7 +1719,7 @@ func file_internal_command_commandpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_command_commandpb_command_proto_rawDesc), len(file_internal_command_commandpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

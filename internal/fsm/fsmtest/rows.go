@@ -246,6 +246,8 @@ func decode(r Row) proto.Message {
 		m, err = schema.Cells.Decode(k, v)
 	case "cellEnds":
 		m, err = schema.CellEnds.Decode(k, v)
+	case "logHolds":
+		m, err = schema.LogHolds.Decode(k, v)
 	case "snapDiffJobTable":
 		m, err = schema.DiffJobs.Decode(k, v)
 	case "counters":

@@ -2259,6 +2259,83 @@ func (x *DiffJob) GetPinnedOp() uint64 {
 	return 0
 }
 
+// LogHold keeps the Raft log for a receiver of an image.
+type LogHold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // the entries after it are kept, and the term of its own
+	SinceMs       int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,3,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"` // by the time of commands
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`                     // user that asked first
+	Op            uint64                 `protobuf:"varint,5,opt,name=op,proto3" json:"op,omitempty"`                          // that made it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogHold) Reset() {
+	*x = LogHold{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogHold) ProtoMessage() {}
+
+func (x *LogHold) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogHold.ProtoReflect.Descriptor instead.
+func (*LogHold) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LogHold) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LogHold) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *LogHold) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *LogHold) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *LogHold) GetOp() uint64 {
+	if x != nil {
+		return x.Op
+	}
+	return 0
+}
+
 var File_internal_schema_schemapb_records_proto protoreflect.FileDescriptor
 
 const file_internal_schema_schemapb_records_proto_rawDesc = "" +
@@ -2491,7 +2568,13 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"\vfinished_ms\x18\x0f \x01(\x03R\n" +
 	"finishedMs\x12\x18\n" +
 	"\aentries\x18\x10 \x01(\x04R\aentries\x12\x1b\n" +
-	"\tpinned_op\x18\x11 \x01(\x04R\bpinnedOpB\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
+	"\tpinned_op\x18\x11 \x01(\x04R\bpinnedOp\"{\n" +
+	"\aLogHold\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x19\n" +
+	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\x03 \x01(\x03R\auntilMs\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x0e\n" +
+	"\x02op\x18\x05 \x01(\x04R\x02opB\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
 
 var (
 	file_internal_schema_schemapb_records_proto_rawDescOnce sync.Once
@@ -2505,7 +2588,7 @@ func file_internal_schema_schemapb_records_proto_rawDescGZIP() []byte {
 	return file_internal_schema_schemapb_records_proto_rawDescData
 }
 
-var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_internal_schema_schemapb_records_proto_goTypes = []any{
 	(*Position)(nil),      // 0: o3.schema.v1.Position
 	(*Volume)(nil),        // 1: o3.schema.v1.Volume
@@ -2532,29 +2615,30 @@ var file_internal_schema_schemapb_records_proto_goTypes = []any{
 	(*Cell)(nil),          // 22: o3.schema.v1.Cell
 	(*CellEnd)(nil),       // 23: o3.schema.v1.CellEnd
 	(*DiffJob)(nil),       // 24: o3.schema.v1.DiffJob
-	(*v1.Grant)(nil),      // 25: o3.v1.Grant
-	(*v1.Pair)(nil),       // 26: o3.v1.Pair
-	(v1.EntryKind)(0),     // 27: o3.v1.EntryKind
-	(*v1.Extent)(nil),     // 28: o3.v1.Extent
-	(*v1.Headers)(nil),    // 29: o3.v1.Headers
-	(*v1.Checksum)(nil),   // 30: o3.v1.Checksum
+	(*LogHold)(nil),       // 25: o3.schema.v1.LogHold
+	(*v1.Grant)(nil),      // 26: o3.v1.Grant
+	(*v1.Pair)(nil),       // 27: o3.v1.Pair
+	(v1.EntryKind)(0),     // 28: o3.v1.EntryKind
+	(*v1.Extent)(nil),     // 29: o3.v1.Extent
+	(*v1.Headers)(nil),    // 30: o3.v1.Headers
+	(*v1.Checksum)(nil),   // 31: o3.v1.Checksum
 }
 var file_internal_schema_schemapb_records_proto_depIdxs = []int32{
-	25, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
-	25, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
-	26, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
-	27, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
-	28, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
-	29, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
-	26, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
-	25, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
-	30, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
-	28, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
-	29, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
-	26, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
-	28, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
-	30, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
-	28, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
+	26, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
+	26, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
+	27, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
+	28, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
+	29, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
+	30, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
+	27, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
+	26, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
+	31, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
+	29, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
+	30, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
+	27, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
+	29, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
+	31, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
+	29, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
 	16, // 15: o3.schema.v1.Client.answers:type_name -> o3.schema.v1.Answer
 	18, // 16: o3.schema.v1.Reclaim.snapshot:type_name -> o3.schema.v1.Snapshot
 	17, // [17:17] is the sub-list for method output_type
@@ -2575,7 +2659,7 @@ func file_internal_schema_schemapb_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_schema_schemapb_records_proto_rawDesc), len(file_internal_schema_schemapb_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

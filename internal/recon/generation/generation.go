@@ -1,0 +1,395 @@
+// Package generation is one complete set of what Recon knows: a replica of the
+// namespace, the derived tables in a store, and those in a SQLite file, in one
+// directory (docs/formats/recon.md).
+//
+// The log brings all three forward. Each commits its rows together with a cursor
+// of its own; a crash leaves each at some entry, and the replica never durably
+// beyond the others, so that the log makes them agree again. A View sees all three
+// at the same entry. Apply, Rebuild and Flush belong to one goroutine; views may
+// be taken and closed by many. The package starts no goroutines but those of its
+// stores and of Rebuild, which end before Close and Rebuild return.
+package generation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"o3/internal/consensus"
+	"o3/internal/errs"
+	"o3/internal/fsm"
+	"o3/internal/kv"
+	"o3/internal/pebblekv"
+	"o3/internal/recon/sqltables"
+	"o3/internal/recon/task"
+	"o3/internal/replica"
+	"o3/internal/schema"
+	"o3/internal/view"
+)
+
+// What a generation's directory holds.
+const (
+	ReplicaDir = "replica"      // the store's files of an image, and what came since
+	derivedDir = "derived"      // the derived tables
+	scratchDir = "scratch"      // of a rebuild
+	sqlFile    = "recon.sqlite" // those that users open
+)
+
+// DerivedFormat is the newest format of the store of derived tables.
+const DerivedFormat = 1
+
+// SQL is the file of SQLite as a generation uses it.
+type SQL interface {
+	task.SQL
+	Snapshot(ctx context.Context) (SQLView, error) // at the last Apply
+	Flush() error
+	Close() error
+}
+
+// SQLView reads the tables of SQLite at one index.
+type SQLView interface {
+	Index() (uint64, error)
+	Stats() (map[string]int64, error)
+	FileCounts(f func(sqltables.FileCount) error) error
+	Close() error
+}
+
+// Options is where a generation is. Dir must be set, with the replica's files in
+// it; a zero field means its default.
+type Options struct {
+	Dir string
+	FS  vfs.FS // of both stores; nil: the operating system's
+
+	StoreName   string // kind of the replica's store, as its source has it; "om"
+	CacheBytes  int64  // of each store; 64 MiB
+	MemoryBytes int    // of each store for rows not yet written; 32 MiB
+	Tasks       []task.Task
+	OpenSQL     func(ctx context.Context, path string) (SQL, error) // nil: sqltables
+	Listener    pebblekv.Listener                                   // of both stores
+}
+
+// Generation is an open one.
+type Generation struct {
+	o       Options
+	rows    *pebblekv.Store
+	replica *replica.Replica
+	stores  sync.Mutex // held while the two below are opened, and flushed
+	derived *pebblekv.Store
+	sql     SQL
+	set     *task.Set
+
+	mu    sync.RWMutex // held to write while the three change, to read while a view is taken
+	views sync.WaitGroup
+	shut  bool
+}
+
+// Open opens the generation in o.Dir.
+func Open(ctx context.Context, o Options) (g *Generation, err error) {
+	g = &Generation{o: o}
+	if g.o.StoreName == "" {
+		g.o.StoreName = "om"
+	}
+	if g.o.CacheBytes == 0 {
+		g.o.CacheBytes = 64 << 20
+	}
+	if g.o.MemoryBytes == 0 {
+		g.o.MemoryBytes = 32 << 20
+	}
+	if g.o.Tasks == nil {
+		g.o.Tasks = task.All()
+	}
+	if g.o.OpenSQL == nil {
+		g.o.OpenSQL = openSQL
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.closeStores())
+		}
+	}()
+	if g.rows, err = g.store(ReplicaDir, g.o.StoreName, schema.Format, g.flushDerived); err != nil {
+		return nil, err
+	}
+	if g.replica, err = replica.Open(g.rows); err != nil {
+		return nil, err
+	}
+	if err := g.openDerived(ctx); err != nil {
+		return nil, err
+	}
+	g.replica.Watch(g.derive)
+	return g, nil
+}
+
+func (g *Generation) store(name, kind string, format int, beforeFlush func() error) (*pebblekv.Store, error) {
+	return pebblekv.Open(pebblekv.Options{
+		Dir: filepath.Join(g.o.Dir, name), FS: g.o.FS, Name: kind, Version: format, DisableWAL: true,
+		CacheBytes: g.o.CacheBytes, MemTableBytes: g.o.MemoryBytes,
+		BeforeFlush: beforeFlush, Listener: g.o.Listener,
+	})
+}
+
+// openDerived opens the derived tables.
+func (g *Generation) openDerived(ctx context.Context) (err error) {
+	g.stores.Lock()
+	defer g.stores.Unlock()
+	if g.derived, err = g.store(derivedDir, "recon", DerivedFormat, nil); err != nil {
+		return err
+	}
+	if g.sql, err = g.o.OpenSQL(ctx, filepath.Join(g.o.Dir, sqlFile)); err != nil {
+		return err
+	}
+	g.set, err = task.OpenSet(g.derived, g.sql, g.o.Tasks, g.rows)
+	return err
+}
+
+// closeDerived closes the derived tables.
+func (g *Generation) closeDerived() (err error) {
+	g.stores.Lock()
+	defer g.stores.Unlock()
+	if g.sql != nil {
+		err = g.sql.Close()
+	}
+	if g.derived != nil {
+		err = errors.Join(err, g.derived.Close())
+	}
+	g.derived, g.sql = nil, nil
+	return err
+}
+
+// Position returns what the replica has applied.
+func (g *Generation) Position() fsm.Position { return g.replica.Position() }
+
+// Built reports whether the derived tables are there and can be brought forward:
+// neither of their stores is behind the replica.
+func (g *Generation) Built() (bool, error) {
+	store, sql, err := g.set.Cursors()
+	at := g.Position().Index
+	return err == nil && store >= at && sql >= at, err
+}
+
+// derive brings the derived tables forward by what the replica is about to
+// commit.
+func (g *Generation) derive(run fsm.Run, rows kv.Reader) error { return g.set.Apply(run, rows) }
+
+// maxRun bounds how many entries are applied at once: views wait that long.
+const maxRun = 64
+
+// Apply applies log entries that follow the position. Those at or before it are
+// skipped. On an error the generation must be closed; opened again, it stands at
+// an earlier entry.
+func (g *Generation) Apply(entries []consensus.Entry) error {
+	for len(entries) > 0 {
+		n := g.cut(entries)
+		if err := g.apply(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+func (g *Generation) apply(entries []consensus.Entry) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return errs.New(errs.Unavailable, g.o.Dir, "the generation is closed")
+	}
+	_, err := g.replica.Apply(entries)
+	return err
+}
+
+// cut returns how many of the entries go together: a run must not go beyond where
+// one of the derived stores stands that is ahead of the replica after a crash.
+func (g *Generation) cut(entries []consensus.Entry) int {
+	n := min(len(entries), maxRun)
+	store, sql, err := g.set.Cursors()
+	if err != nil {
+		return 1 // Apply will see it
+	}
+	for _, at := range []uint64{store, sql} {
+		for i, e := range entries[:n] {
+			if e.Index == at {
+				n = i + 1
+				break
+			}
+		}
+	}
+	return n
+}
+
+// Flush makes everything applied durable.
+func (g *Generation) Flush() error { return g.rows.Flush() }
+
+// flushDerived makes the derived tables durable. The replica's store calls it
+// before it makes anything durable itself, and a run is in the derived tables
+// before it is in the replica: so that is never ahead of them.
+func (g *Generation) flushDerived() error {
+	g.stores.Lock()
+	defer g.stores.Unlock()
+	if g.derived == nil || g.sql == nil {
+		return nil // they are being opened, and nothing was applied
+	}
+	return errors.Join(g.derived.Flush(), g.sql.Flush())
+}
+
+// Rebuild makes the derived tables from the replica as it stands. What was there
+// of them is dropped first, so nobody may look at the generation yet.
+func (g *Generation) Rebuild(ctx context.Context, o task.RebuildOptions) (task.Rebuilt, error) {
+	if err := g.drop(ctx); err != nil {
+		return task.Rebuilt{}, err
+	}
+	if o.Dir == "" {
+		o.Dir = filepath.Join(g.o.Dir, scratchDir)
+	}
+	snap := g.rows.Snapshot()
+	defer snap.Close()
+	pos, _, err := fsm.ReadPosition(snap)
+	if err != nil {
+		return task.Rebuilt{}, err
+	}
+	out, err := g.set.Rebuild(ctx, snap, pos.Index, o)
+	if err = errors.Join(err, os.RemoveAll(o.Dir)); err != nil {
+		return out, err
+	}
+	return out, g.Flush()
+}
+
+// drop empties the derived tables.
+func (g *Generation) drop(ctx context.Context) (err error) {
+	store, sql, err := g.set.Cursors()
+	if err != nil {
+		return err
+	}
+	it, err := g.derived.Iter(nil, nil)
+	if err != nil {
+		return err
+	}
+	empty := !it.First()
+	if err := errors.Join(it.Err(), it.Close()); err != nil {
+		return err
+	}
+	if store == 0 && sql == 0 && empty {
+		return nil
+	}
+	if err := g.closeDerived(); err != nil {
+		return err
+	}
+	files := g.o.FS
+	if files == nil {
+		files = vfs.Default
+	}
+	if err := files.RemoveAll(filepath.Join(g.o.Dir, derivedDir)); err != nil {
+		return errs.Wrap(errs.Internal, g.o.Dir, err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(g.o.Dir, sqlFile+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errs.Wrap(errs.Internal, g.o.Dir, err)
+		}
+	}
+	return g.openDerived(ctx)
+}
+
+// Checkpoint makes dir a copy of the replica at one index, of which no bytes are
+// copied.
+func (g *Generation) Checkpoint(dir string) error { return g.rows.Checkpoint(dir) }
+
+// View is a look at a generation: everything it answers is of one index. It is
+// safe for concurrent use until Close.
+type View struct {
+	view.View
+	Rows    kv.Reader // of the namespace
+	Derived kv.Reader
+	SQL     SQLView
+	At      fsm.Position
+
+	closers []func() error
+	done    func()
+}
+
+// View takes a look; the caller closes it. Kind Unavailable once the generation is
+// being closed.
+func (g *Generation) View(ctx context.Context) (*View, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.shut {
+		return nil, errs.New(errs.Unavailable, g.o.Dir, "the generation is closed")
+	}
+	sql, err := g.sql.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, derived := g.rows.Snapshot(), g.derived.Snapshot()
+	v := &View{View: view.New(rows), Rows: rows, Derived: derived, SQL: sql, At: g.Position(),
+		closers: []func() error{sql.Close, rows.Close, derived.Close}, done: g.views.Done}
+	g.views.Add(1)
+	return v, g.agree(v)
+}
+
+// agree checks that all of a view is of the same index.
+func (g *Generation) agree(v *View) error {
+	store, err := task.Cursor(v.Derived)
+	if err == nil {
+		var sql uint64
+		if sql, err = v.SQL.Index(); err == nil && (store != v.At.Index || sql != v.At.Index) {
+			err = errs.New(errs.Unavailable, g.o.Dir,
+				fmt.Sprintf("the namespace is at index %d, the derived tables are at %d and %d", v.At.Index, store, sql))
+		}
+	}
+	if err != nil {
+		return errors.Join(err, v.Close())
+	}
+	return nil
+}
+
+// Close ends a look.
+func (v *View) Close() error {
+	if v.done == nil {
+		return nil
+	}
+	var err error
+	for _, f := range v.closers {
+		err = errors.Join(err, f())
+	}
+	v.done()
+	v.done = nil
+	return err
+}
+
+// Close waits until all views are closed, and closes the stores. It does not
+// flush.
+func (g *Generation) Close() error {
+	g.mu.Lock()
+	g.shut = true
+	g.mu.Unlock()
+	g.views.Wait()
+	return g.closeStores()
+}
+
+// closeStores closes the replica first: it may write once more, and then flushes
+// the others.
+func (g *Generation) closeStores() error {
+	var err error
+	if g.rows != nil {
+		err = g.rows.Close()
+	}
+	return errors.Join(err, g.closeDerived())
+}
+
+// sqlDB is *sqltables.DB as SQL.
+type sqlDB struct{ *sqltables.DB }
+
+// Snapshot implements SQL.
+func (d sqlDB) Snapshot(ctx context.Context) (SQLView, error) { return d.DB.Snapshot(ctx) }
+
+func openSQL(ctx context.Context, path string) (SQL, error) {
+	d, err := sqltables.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return sqlDB{d}, nil
+}

@@ -1,0 +1,238 @@
+package sqltables_test
+
+import (
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"o3/internal/errs"
+	"o3/internal/fsm"
+	"o3/internal/ns"
+	"o3/internal/recon/sqltables"
+	"o3/internal/recon/task"
+	"o3/internal/schema"
+	"o3/internal/schema/schemapb"
+)
+
+func open(t *testing.T, path string) *sqltables.DB {
+	t.Helper()
+	d, err := sqltables.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() }) // a test may have closed it
+	return d
+}
+
+// rows prints what a user who opens the file sees.
+func rows(t *testing.T, path, query string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	r, err := db.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	columns, _ := r.Columns()
+	var out []string
+	for r.Next() {
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		if err := r.Scan(values...); err != nil {
+			t.Fatal(err)
+		}
+		line := ""
+		for _, v := range values {
+			line += fmt.Sprint(*v.(*any), " ")
+		}
+		out = append(out, strings.TrimSpace(line))
+	}
+	return strings.Join(out, "\n")
+}
+
+// sums is what a task would add.
+type sums map[string]int64
+
+func (s sums) yield(f func([]byte, task.Counts) error) error {
+	for k, n := range s {
+		if err := f([]byte(k), task.Counts{n}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func named(t *testing.T) fsm.Run {
+	t.Helper()
+	v, err := schema.Volumes.Encode(&schemapb.Volume{ObjectId: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := schema.Buckets.Encode(&schemapb.Bucket{ObjectId: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fsm.Run{Changes: []fsm.Change{
+		{Key: schema.Volumes.Key("s3v"), New: v},
+		{Key: schema.Buckets.Key(schema.BucketKey{Volume: 7, Name: "photos"}), New: b},
+	}}
+}
+
+// TestTables: what users see in the file, while it is written to.
+func TestTables(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "recon.sqlite")
+	d := open(t, path)
+	if n, err := d.Cursor(); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	add := sums{string(task.StatKey("keyTableCount")): 3, string(task.FileCountKey(9, 0)): 2, string(task.FileCountKey(9, 41)): 1, string(task.FileCountKey(8, 3)): 4}
+	if err := d.Apply(12, named(t), add.yield); err != nil {
+		t.Fatal(err)
+	}
+	less := sums{string(task.StatKey("keyTableCount")): -1, string(task.FileCountKey(9, 0)): -2}
+	if err := d.Apply(15, fsm.Run{}, less.yield); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := d.Cursor(); n != 15 || err != nil {
+		t.Error(n, err)
+	}
+	if got := rows(t, path, "SELECT * FROM GLOBAL_STATS"); got != "keyTableCount 2 15" {
+		t.Error(got)
+	}
+	if got := rows(t, path, "SELECT * FROM FILE_COUNT_BY_SIZE"); got != "s3v photos 9223372036854775807 1" { // bucket 8 has no name (any more)
+		t.Error(got)
+	}
+	// A counter below zero: nothing of it is kept.
+	err := d.Apply(16, fsm.Run{}, sums{string(task.StatKey("keyTableCount")): -1, string(task.FileCountKey(9, 41)): -2}.yield)
+	if errs.KindOf(err) != errs.Corrupt || !strings.Contains(err.Error(), path) {
+		t.Error(err)
+	}
+	if n, _ := d.Cursor(); n != 15 {
+		t.Error(n)
+	}
+	gone := named(t)
+	for i, c := range gone.Changes {
+		gone.Changes[i] = fsm.Change{Key: c.Key, Old: c.New}
+	}
+	if err := d.Apply(17, gone, sums{}.yield); err != nil {
+		t.Fatal(err)
+	}
+	if got := rows(t, path, "SELECT * FROM FILE_COUNT_BY_SIZE"); got != "" {
+		t.Error(got)
+	}
+	if err := d.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := open(t, path).Cursor(); n != 17 || err != nil {
+		t.Error(n, err)
+	}
+}
+
+// TestOpen: what is not ours is refused, not overwritten.
+func TestOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare string
+		kind    errs.Kind
+		words   string
+	}{
+		"later":   {"PRAGMA application_id = 0x6f337265; PRAGMA user_version = 2", errs.FormatTooNew, "format 2, this program knows formats up to 1"},
+		"another": {"CREATE TABLE mine (a)", errs.FormatUnknown, "not a file of Recon's tables"},
+	} {
+		path := filepath.Join(t.TempDir(), "x y?#.sqlite") // such a name is no other file
+		db, err := sql.Open("sqlite", "file:"+strings.NewReplacer(" ", "%20", "?", "%3f", "#", "%23").Replace(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(c.prepare); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = sqltables.Open(t.Context(), path)
+		if errs.KindOf(err) != c.kind || !strings.Contains(fmt.Sprint(err), c.words) || !strings.Contains(fmt.Sprint(err), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, _ := os.ReadFile(path); string(after[100:]) != string(before[100:]) {
+			t.Errorf("%s: the file was changed", name)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "garbage")
+	if err := os.WriteFile(path, slices.Repeat([]byte("garbage "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqltables.Open(t.Context(), path); errs.KindOf(err) != errs.Corrupt {
+		t.Error(err)
+	}
+}
+
+// TestRandom compares the file with a model, over restarts.
+func TestRandom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	path := filepath.Join(t.TempDir(), "recon.sqlite")
+	d, model := open(t, path), sums{}
+	if err := d.Apply(1, named(t), sums{}.yield); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		add := sums{}
+		for range rng.IntN(20) {
+			k := string(task.StatKey(fmt.Sprint("t", rng.IntN(5))))
+			if rng.IntN(2) == 0 {
+				k = string(task.FileCountKey(ns.ObjectID(9), rng.IntN(42)))
+			}
+			add[k] = rng.Int64N(1<<40) - min(model[k], 1<<39)
+		}
+		for k, n := range add {
+			if model[k] += n; model[k] == 0 {
+				delete(model, k)
+			}
+		}
+		if err := d.Apply(uint64(i)+2, fsm.Run{}, add.yield); err != nil {
+			t.Fatal(err)
+		}
+		if rng.IntN(15) == 0 {
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d = open(t, path)
+		}
+	}
+	var stats, counts []string
+	for k, n := range model {
+		if name, ok := task.ParseStat([]byte(k)); ok {
+			stats = append(stats, fmt.Sprint(name, " ", n))
+		} else {
+			_, bin, _ := task.ParseFileCount([]byte(k))
+			counts = append(counts, fmt.Sprintf("%02d %d", bin, n))
+		}
+	}
+	slices.Sort(stats)
+	slices.Sort(counts)
+	if got := rows(t, path, `SELECT "key", value FROM GLOBAL_STATS ORDER BY 1`); got != strings.Join(stats, "\n") {
+		t.Errorf("%s\nwant %s", got, stats)
+	}
+	if got := rows(t, path, "SELECT printf('%02d', bin), count FROM o3_file_counts ORDER BY bin"); got != strings.Join(counts, "\n") {
+		t.Errorf("%s\nwant %s", got, counts)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"o3/internal/consensus"
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
+	"o3/internal/recon"
 	"o3/internal/snapdiff"
 	"o3/internal/transfer"
 )
@@ -49,6 +50,8 @@ type hooks struct {
 	transfers func(*transfer.ServerOptions)
 	holds     time.Duration // between looks at the leases on the log; 0: holdEvery
 
+	recon func(*recon.Options)
+
 	made func(*node) // every component is there, none runs
 }
 
@@ -56,9 +59,10 @@ func (h hooks) holdEvery() time.Duration { return cmp.Or(h.holds, holdEvery) }
 
 // Endpoints are the addresses a node listens at, as URLs.
 type Endpoints struct {
-	S3   string
-	OM   string
-	Data string // its data directory
+	S3    string // "": it has not this role
+	OM    string // likewise
+	Recon string // likewise
+	Data  string // its data directory
 }
 
 // Run runs a node until ctx ends or a part of it fails for good. It returns nil
@@ -85,10 +89,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			n.obs.Log.Info("the node stopped")
 		}
 	}()
-	for _, step := range []func() error{
-		n.checkGroup, n.takeData, n.openIdentity, n.openTracing, n.openAudit, n.openStore, n.openBlocks,
-		n.openLog, n.openImages, n.makeServices, n.openTransfers, n.makeEdges, n.listen,
-	} {
+	for _, step := range n.opening() {
 		if err := step(); err != nil {
 			return err
 		}
@@ -120,7 +121,7 @@ func (n *node) run(ctx context.Context, o Options) error {
 			return nil
 		}
 	})
-	err := n.firstStart(edge, o.Out)
+	err := n.begin(edge, o.Out)
 	if err == nil {
 		for name, f := range n.edges() {
 			edges.Go(func() error { return named(name, f(edge)) })
@@ -151,15 +152,33 @@ func named(name string, err error) error {
 
 // announce tells where the node serves.
 func (n *node) announce(o Options) {
-	e := Endpoints{
-		S3: n.url(n.s3Listener, n.cfg.S3.TLS.Enabled()), OM: n.url(n.omListener, n.cfg.OM.TLS.Enabled()),
-		Data: n.cfg.Node.DataDir,
+	e := n.endpoints()
+	fmt.Fprintf(o.Out, "o3 %s is ready\n", Version)
+	for _, at := range []struct{ what, url string }{{"S3", e.S3}, {"OM API", e.OM}, {"Recon", e.Recon}} {
+		if at.url != "" {
+			fmt.Fprintf(o.Out, "  %-6s  %s\n", at.what, at.url)
+		}
 	}
-	fmt.Fprintf(o.Out, "o3 %s is ready\n  S3      %s\n  OM API  %s\n  data    %s\n", Version, e.S3, e.OM, e.Data)
-	n.obs.Log.Info("ready", "s3", e.S3, "om", e.OM, "data", e.Data, "took", time.Since(n.started))
+	fmt.Fprintf(o.Out, "  data    %s\n", e.Data)
+	n.obs.Log.Info("ready", "s3", e.S3, "om", e.OM, "recon", e.Recon, "data", e.Data, "took", time.Since(n.started))
 	if o.Ready != nil {
 		o.Ready(e)
 	}
+}
+
+// endpoints returns where the node listens.
+func (n *node) endpoints() Endpoints {
+	e := Endpoints{Data: n.cfg.Node.DataDir}
+	if n.s3Listener != nil {
+		e.S3 = n.url(n.s3Listener, n.cfg.S3.TLS.Enabled())
+	}
+	if n.omListener != nil {
+		e.OM = n.url(n.omListener, n.cfg.OM.TLS.Enabled())
+	}
+	if n.recon != nil {
+		e.Recon = n.recon.url()
+	}
+	return e
 }
 
 // url returns how a client on this machine reaches a listener.

@@ -39,7 +39,7 @@ func (n *node) makeEdges() (err error) {
 		Alive: n.obs.Health.Alive(), Ready: n.obs.Health.Ready(),
 		Skew: c.ClockSkew, MaxInFlight: c.MaxInFlight, Grace: max(n.cfg.Node.ShutdownGrace, time.Nanosecond), // 0 is its default
 		Wrap: func(h http.Handler) http.Handler {
-			return n.requests.wrap(withRemote(n.obs.Observe(obs.HTTP{Listener: "om", RequestID: rpc.RequestIDHeader, Tracer: n.tracer("om")}, h)))
+			return n.requests.wrap(withRemote(n.obs.Observe(obs.HTTP{Listener: "om", RequestID: rpc.RequestIDHeader, Tracer: n.tracer("om"), Stream: "ReadLog"}, h)))
 		},
 		Log: n.transfers, Own: map[string]http.Handler{transferPrefix: n.transfers.handler()},
 		Listener: rpc.Listener{End: n.trail.rpc, Panic: n.obs.RPCPanic},
@@ -79,10 +79,19 @@ func (n *node) tls(listener string, t config.TLS) (*tlsconf.Source, error) {
 
 // listen binds the addresses, so that a port in use is told before anything runs.
 func (n *node) listen() (err error) {
-	if n.s3Listener, err = n.bind("ozone.s3g.http-address", n.cfg.S3.Address); err != nil {
-		return err
+	if n.cfg.Node.Has(config.RoleS3) {
+		if n.s3Listener, err = n.bind("ozone.s3g.http-address", n.cfg.S3.Address); err != nil {
+			return err
+		}
 	}
-	n.omListener, err = n.bind("ozone.om.address", n.cfg.OM.Address)
+	if n.cfg.Node.Has(config.RoleOM) {
+		if n.omListener, err = n.bind("ozone.om.address", n.cfg.OM.Address); err != nil {
+			return err
+		}
+	}
+	if n.recon != nil {
+		n.recon.listener, err = n.bind("ozone.recon.http-address", n.cfg.Recon.Address)
+	}
 	return err
 }
 

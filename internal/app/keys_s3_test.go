@@ -305,8 +305,9 @@ func TestKeyTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	crt, pem := filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.pem")
-	set := []string{"ozone.s3g.tls.cert=" + crt, "ozone.s3g.tls.key=" + pem, "ozone.om.tls.cert=" + crt, "ozone.om.tls.key=" + pem}
-	mutual := start(t, settings{set: append(set, "ozone.s3g.tls.client.ca="+authority, "ozone.om.tls.client.ca="+authority)})
+	set := []string{"ozone.s3g.tls.cert=" + crt, "ozone.s3g.tls.key=" + pem, "ozone.om.tls.cert=" + crt, "ozone.om.tls.key=" + pem,
+		"ozone.recon.tls.cert=" + crt, "ozone.recon.tls.key=" + pem, withRecon}
+	mutual := start(t, settings{set: append(set, "ozone.s3g.tls.client.ca="+authority, "ozone.om.tls.client.ca="+authority, "ozone.recon.tls.client.ca="+authority)})
 	open := start(t, settings{set: set})
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca.Pair().Cert)
@@ -332,7 +333,17 @@ func TestKeyTLS(t *testing.T) {
 		if (err == nil && a.status == 200) != c.served {
 			t.Errorf("OM: %v %v, served %v", a, err, c.served)
 		}
+		if c.served {
+			wait(t, "Recon serves", func() bool { return c.s.sync().Generation != "" })
+		}
+		a, err = c.s.ask(c.s.root, "o3", "GET", c.s.Recon+"/api/v1/clusterState", nil)
+		if (err == nil && a.status == 200) != c.served {
+			t.Errorf("Recon: %v %v, served %v", a, err, c.served)
+		}
 		c.s.http.CloseIdleConnections()
+	}
+	if a, err := mutual.ask(client.Credentials{}, "", "GET", mutual.Recon+"/api/v1/clusterState", nil); err != nil || a.status != 200 {
+		t.Errorf("Recon by certificate: %v %v", a, err)
 	}
 	// A certificate speaks for its user, without a signature.
 	a, err := mutual.ask(client.Credentials{}, "o3", "POST", mutual.OM+"/o3.v1.OM/Status", []byte("{}"), header("Content-Type", "application/json"))

@@ -61,6 +61,8 @@ type node struct {
 	s3Listener net.Listener
 	omListener net.Listener
 	requests   gate
+	recon      *console // nil without the role
+	consoleID  consoleIdentity
 	space      space
 	hooks      hooks
 }
@@ -247,6 +249,9 @@ func (n *node) leads() bool { return n.log.Status().Role == consensus.Leader }
 
 // cores are the activities that the edges need.
 func (n *node) cores() map[string]func(context.Context) error {
+	if !n.cfg.Node.Has(config.RoleOM) {
+		return map[string]func(context.Context) error{"forget": n.forget, "audit": n.trail.run, "watch": n.watch, "recon": n.runRecon}
+	}
 	return map[string]func(context.Context) error{
 		"raft":    n.log.Run,
 		"blocks":  n.blocks.Run,
@@ -262,16 +267,7 @@ func (n *node) cores() map[string]func(context.Context) error {
 		"flush":   n.flush,
 		"scrub":   n.scrub,
 		"watch":   n.watch,
-	}
-}
-
-// watch ends when a component has failed for good.
-func (n *node) watch(ctx context.Context) error {
-	select {
-	case err := <-n.halted:
-		return err
-	case <-ctx.Done():
-		return nil
+		"recon":   n.runRecon,
 	}
 }
 
@@ -324,6 +320,9 @@ func (n *node) edges() map[string]func(context.Context) error {
 			defer context.AfterFunc(ctx, n.transfers.close)() // long streams do not hold a shutdown up
 			return n.api.Serve(ctx, n.omListener)
 		}
+	}
+	if n.recon != nil {
+		out["recon"] = n.recon.serve
 	}
 	return out
 }

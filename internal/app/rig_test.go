@@ -99,6 +99,7 @@ func try(t testing.TB, o settings) (*server, error) {
 	}
 	set := append([]string{
 		"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0", "ozone.block.reserve=0",
+		"ozone.recon.http-address=127.0.0.1:0", "ozone.server.roles=s3,om",
 		"ozone.om.db.cache.size=4MB", "ozone.om.db.memtable.size=1MB", "ozone.service.shutdown.timeout=10s",
 	}, o.set...)
 	cfg, err := config.Load(config.Sources{Data: o.dir, Env: o.env, Set: set})
@@ -137,13 +138,13 @@ func try(t testing.TB, o settings) (*server, error) {
 
 // connect makes the clients.
 func (s *server) connect(cfg *config.Config) (err error) {
-	s.root, err = client.ReadCredentials(filepath.Join(cfg.Node.DataDir, client.CredentialsFile))
 	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	s.http = &http.Client{Transport: transport, Timeout: patience}
 	s.t.Cleanup(transport.CloseIdleConnections)
 	if s.OM == "" {
 		return nil
 	}
+	s.root, err = client.ReadCredentials(filepath.Join(cfg.Node.DataDir, client.CredentialsFile))
 	if err != nil {
 		return err
 	}

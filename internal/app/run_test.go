@@ -367,7 +367,7 @@ func TestSpace(t *testing.T) {
 // TestMetricsPage: after some traffic every sampled row of the table is on the page.
 func TestMetricsPage(t *testing.T) {
 	t.Parallel()
-	s := start(t, settings{})
+	s := start(t, settings{set: []string{withRecon}})
 	s.fill(2, 8<<10)
 	s.drop(0, 1)
 	s.must("GET", "/photos/1", nil)

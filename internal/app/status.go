@@ -19,8 +19,11 @@ func (n *node) status(_ context.Context, r *o3v1.StatusResponse) {
 	if free, total, err := diskSpace(n.cfg.Node.DataDir); err == nil {
 		r.DiskFreeBytes, r.DiskTotalBytes = free, total
 	}
-	r.Endpoints = []string{
-		n.url(n.s3Listener, n.cfg.S3.TLS.Enabled()), n.url(n.omListener, n.cfg.OM.TLS.Enabled()),
+	e := n.endpoints()
+	for _, at := range []string{e.S3, e.OM, e.Recon} {
+		if at != "" {
+			r.Endpoints = append(r.Endpoints, at)
+		}
 	}
 	problem := func(name, text string) {
 		r.Problems = append(r.Problems, &o3v1.Pair{Name: name, Value: text})

@@ -130,7 +130,9 @@ func (r *logReader) send() (more bool, err error) {
 	if err := r.out.Send(m); err != nil {
 		return false, err
 	}
-	n.obs.LogSent(len(m.Entries), bytes)
+	if _, own := r.out.(logSink); !own {
+		n.obs.LogSent(len(m.Entries), bytes)
+	}
 	if r.q.Follow {
 		return r.after < part.Commit, nil
 	}

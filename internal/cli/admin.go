@@ -12,6 +12,9 @@ type adminCmd struct {
 	Key    accessKeyCmd `cmd:"" help:"Access keys sign requests for a user."`
 	Block  blockCmd     `cmd:"" help:"The store of bytes."`
 	OM     omCmd        `cmd:"" name:"om" help:"Images of a node: backup and restore."`
+
+	Namespace namespaceCmd `cmd:"" help:"Totals of the namespace, as Recon knows them."`
+	Recon     reconCmd     `cmd:"" help:"What follows the OM and answers questions about all of its namespace."`
 }
 
 type userCmd struct {

@@ -17,20 +17,20 @@ import (
 )
 
 // startServer starts a whole server for a script, with its data in o3-data of
-// the script's directory, and returns the URL of its namespace manager. It ends
+// the script's directory, and returns where it listens. It ends
 // with the script.
-func startServer(e *testscript.Env) (url string, err error) {
+func startServer(e *testscript.Env) (at app.Endpoints, err error) {
 	cfg, err := config.Load(config.Sources{
 		Data: filepath.Join(e.WorkDir, "o3-data"),
-		Set:  []string{"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0"},
+		Set:  []string{"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0", "ozone.recon.http-address=127.0.0.1:0"},
 	})
 	if err != nil {
-		return "", err
+		return at, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ready, ended := make(chan string, 1), make(chan error, 1)
+	ready, ended := make(chan app.Endpoints, 1), make(chan error, 1)
 	go func() {
-		ended <- app.Run(ctx, app.Options{Config: cfg, Ready: func(at app.Endpoints) { ready <- at.OM }})
+		ended <- app.Run(ctx, app.Options{Config: cfg, Ready: func(at app.Endpoints) { ready <- at }})
 	}()
 	e.Defer(func() {
 		stop()
@@ -40,11 +40,11 @@ func startServer(e *testscript.Env) (url string, err error) {
 		}
 	})
 	select {
-	case url := <-ready:
-		return url, nil
+	case at := <-ready:
+		return at, nil
 	case err := <-ended:
 		ended <- nil
-		return "", fmt.Errorf("the server did not start: %w", err)
+		return at, fmt.Errorf("the server did not start: %w", err)
 	}
 }
 
@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 	key := "state"
 	run := func(ts *testscript.TestScript, neg bool, stdin io.Reader, args []string) {
 		var env []string
-		for _, name := range []string{"O3_ENDPOINT", "O3_ACCESS_KEY", "O3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OZONE_OM_ADDRESS", "OZONE_METADATA_DIRS"} {
+		for _, name := range []string{"O3_ENDPOINT", "O3_RECON_ENDPOINT", "O3_ACCESS_KEY", "O3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OZONE_OM_ADDRESS", "OZONE_METADATA_DIRS"} {
 			if v := ts.Getenv(name); v != "" {
 				env = append(env, name+"="+v)
 			}
@@ -71,8 +71,9 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *cli.Update,
 		Setup: func(e *testscript.Env) error {
 			e.Values[key] = new(state)
-			url, err := startServer(e)
-			e.Setenv("O3_ENDPOINT", url)
+			at, err := startServer(e)
+			e.Setenv("O3_ENDPOINT", at.OM)
+			e.Setenv("O3_RECON_ENDPOINT", at.Recon)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -34,6 +34,7 @@ type Config struct {
 	Export    Export
 	Transfer  Transfer
 	Bootstrap Bootstrap
+	Recon     Recon
 	Log       Log
 	Audit     Audit
 	Metrics   Metrics
@@ -48,6 +49,7 @@ type Node struct {
 	ShutdownGrace time.Duration // how long requests in flight may take to finish at shutdown
 	RootAccessKey string        // "" = create one on first start
 	RootSecretKey obs.Secret
+	Roles         []string // what the server does: RoleOM, RoleS3, RoleRecon
 }
 
 // TLS names the PEM files of one listener; all empty means plain text.
@@ -174,6 +176,22 @@ type Bootstrap struct {
 	Timeout time.Duration // for the whole
 	Retries int           // at one source, without progress
 	Strict  bool
+}
+
+// Recon is what follows an OM and answers questions about all of its namespace.
+type Recon struct {
+	Address       string
+	TLS           TLS
+	Dir           string
+	Readers       bool // users who are no admins may look
+	Threads       int
+	Memory        int64
+	FlushInterval time.Duration
+	OM            []string // URLs, where the OM is not in this process
+	AccessKey     string
+	SecretKey     obs.Secret
+	OMTLS         TLS // ClientCA: who the OM's certificate must come from
+	MaxRetry      time.Duration
 }
 
 // Export is what concerns exports of images, the node's backups.

@@ -10,12 +10,17 @@ import (
 
 // conflicts are the checks that look at more than one key, or at the machine.
 func conflicts() []func(*loader) {
-	return []func(*loader){portsDiffer, nodeIsListed, rootIsWhole, exportKeysAreWhole, reserveFits, tlsFilesWork, transfersWork, fileCanHoldSecrets}
+	return []func(*loader){rolesFit, portsDiffer, nodeIsListed, rootIsWhole, exportKeysAreWhole, reserveFits, tlsFilesWork, transfersWork, fileCanHoldSecrets}
 }
 
 // portsDiffer refuses two listeners on one address.
 func portsDiffer(l *loader) {
-	names := []string{"ozone.s3g.http-address", "ozone.om.address"}
+	var names []string
+	for _, at := range []struct{ role, name string }{{RoleS3, "ozone.s3g.http-address"}, {RoleOM, "ozone.om.address"}, {RoleRecon, "ozone.recon.http-address"}} {
+		if l.config.Node.Has(at.role) {
+			names = append(names, at.name)
+		}
+	}
 	for i, b := range names {
 		for _, a := range names[:i] {
 			va, from := l.value(a)
@@ -103,14 +108,18 @@ func tlsFilesWork(l *loader) {
 	for _, t := range []struct {
 		prefix string
 		tls    TLS
-	}{{"ozone.s3g.tls", l.config.S3.TLS}, {"ozone.om.tls", l.config.OM.TLS}} {
+	}{{"ozone.s3g.tls", l.config.S3.TLS}, {"ozone.om.tls", l.config.OM.TLS}, {"ozone.recon.tls", l.config.Recon.TLS}, {"ozone.recon.om.tls", l.config.Recon.OMTLS}} {
 		cert, key, ca := t.prefix+".cert", t.prefix+".key", t.prefix+".client.ca"
+		client := t.prefix == "ozone.recon.om.tls"
+		if client {
+			ca = t.prefix + ".ca"
+		}
 		switch {
 		case t.tls.Cert == "" && t.tls.Key != "":
 			l.conflict(key, cert+" is not set", "both or neither", cert)
 		case t.tls.Cert != "" && t.tls.Key == "":
 			l.conflict(cert, key+" is not set", "both or neither", key)
-		case t.tls.Cert == "" && t.tls.ClientCA != "":
+		case t.tls.Cert == "" && t.tls.ClientCA != "" && !client:
 			l.conflict(ca, cert+" is not set", "a certificate and key beside it", cert, key)
 		case t.tls.Cert != "" || t.tls.ClientCA != "":
 			for file, err := range t.tls.Files().Check() {

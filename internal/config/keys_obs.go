@@ -44,7 +44,7 @@ func obsKeys() group {
 			field: func(c *Config) any { return &c.Audit.Strict },
 		}, {
 			Name: "ozone.metrics.enabled", Type: Bool, Default: "true", ShownBy: "app.TestKeyMetrics",
-			Doc:   "Whether the OM listener shows Prometheus metrics under `/metrics`.",
+			Doc:   "Whether the OM listener and that of Recon show Prometheus metrics under `/metrics`.",
 			field: func(c *Config) any { return &c.Metrics.Enabled },
 		}, {
 			Name: "ozone.profiler.enabled", Type: Bool, Default: "false", ShownBy: "app.TestKeyProfiler",

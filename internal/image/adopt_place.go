@@ -73,9 +73,14 @@ type Place struct {
 	out  fileplan.Outcome
 }
 
+// ReconFile is in the data directory of a server that has the role recon alone: no
+// node is made there.
+const ReconFile = "recon-node"
+
 // Take holds a data directory, which is made when it is absent, and brings a
 // switch that was cut off there to its end. fsys nil means the operating system's.
-// The kind is Unavailable when a server or another command has it.
+// The kind is Unavailable when a server or another command has it, Invalid when it
+// is Recon's.
 func Take(fsys vfs.FS, dir string) (*Place, error) {
 	fsys = dirFS(fsys)
 	if err := makeDir(fsys, dir); err != nil {
@@ -86,7 +91,13 @@ func Take(fsys vfs.FS, dir string) (*Place, error) {
 		return nil, err
 	}
 	p := &Place{fs: fsys, dir: dir, root: root}
-	if err = p.idle(); err == nil {
+	if _, there := fsys.Stat(fsys.PathJoin(dir, ReconFile)); there == nil {
+		err = fault(errs.Invalid, "Take", dir, "it is the data directory of a server with ozone.server.roles = recon; a node needs one of its own")
+	}
+	if err == nil {
+		err = p.idle()
+	}
+	if err == nil {
 		p.out, err = root.Recover()
 	}
 	if err != nil {

@@ -82,3 +82,17 @@ type Store interface {
 
 	io.Closer
 }
+
+// Loading is a Store that takes very many rows at less cost than by batches.
+type Loading interface {
+	NewLoader() (Loader, error)
+}
+
+// Loader collects rows in ascending order of their keys, each once, which become
+// visible, and durable, together. It belongs to one goroutine. Closed without a
+// commit it leaves nothing.
+type Loader interface {
+	Add(key, value []byte) error
+	Commit() error
+	io.Closer
+}

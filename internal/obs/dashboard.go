@@ -54,6 +54,14 @@ func dashboard() []dashRow {
 			{"Diffs", "short", []string{"waiting", gauge("o3_snapdiff_queue_length"), "running", gauge("o3_snapdiff_running"), "rejected", rate("o3_snapdiff_rejected_total", "instance")}},
 			{"Diffs: time by phase, 99th percentile", "s", []string{"{{phase}}", quantile("0.99", "o3_snapdiff_phase_seconds", "phase")}},
 		}},
+		{"Recon", []dashPanel{
+			{"Entries behind the OM", "short", []string{"{{instance}}", gauge("o3_recon_lag_entries")}},
+			{"Age of what the OM told", "s", []string{"{{instance}}", gauge("o3_recon_age_seconds")}},
+			{"Entries applied", "ops", []string{"{{instance}}", rate("o3_recon_applied_entries_total", "instance")}},
+			{"Time to apply a message, 99th percentile", "s", []string{"apply", quantile("0.99", "o3_recon_apply_seconds", "")}},
+			{"Generations made, by reason and result", "short", []string{"{{reason}} {{result}}", "sum by (reason, result) (increase(o3_recon_syncs_total{" + dashFilter + "}[$__rate_interval])) > 0"}},
+			{"State", "short", []string{"{{instance}} {{state}}", gauge("o3_recon_state") + " == 1", "{{instance}} {{phase}}", gauge("o3_recon_building") + " == 1"}},
+		}},
 	}
 }
 

@@ -32,6 +32,7 @@ type Request struct {
 	Took     time.Duration
 	Received int64 // bytes of the body read
 	Sent     int64 // bytes of the answer's body
+	Stream   bool  // it lasts as long as the client wants, and is never slow
 }
 
 // Request counts a request that is over, and logs it when it was slow.
@@ -47,7 +48,7 @@ func (o *Obs) Request(r Request) {
 	o.Histogram("o3_http_request_seconds", r.Listener, r.Route).Observe(r.Took.Seconds())
 	o.Counter("o3_http_received_bytes_total", r.Listener).Add(float64(r.Received))
 	o.Counter("o3_http_sent_bytes_total", r.Listener).Add(float64(r.Sent))
-	if o.slow <= 0 || r.Took <= o.slow {
+	if o.slow <= 0 || r.Took <= o.slow || r.Stream {
 		return
 	}
 	o.Counter("o3_http_slow_requests_total", r.Listener).Inc()
@@ -67,6 +68,7 @@ type HTTP struct {
 	// RequestID is the header of the answer that holds the request's id.
 	RequestID string
 	Tracer    trace.Tracer // nil = no spans
+	Stream    string       // the route whose requests last as long as the client wants
 }
 
 // Observe wraps next: it counts, times and traces each request, and logs the
@@ -108,6 +110,7 @@ func (o *Obs) Observe(h HTTP, next http.Handler) http.Handler {
 			o.Request(Request{
 				Listener: h.Listener, Route: route, Code: code, Method: r.Method, Path: r.URL.Path, From: r.RemoteAddr,
 				ID: w.Header().Get(h.RequestID), Took: time.Since(start), Received: body.n.Load(), Sent: rw.n,
+				Stream: h.Stream != "" && route == h.Stream,
 			})
 		}()
 		next.ServeHTTP(rw, r)

@@ -139,7 +139,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 func MetricsDocument() string {
 	var b strings.Builder
 	b.WriteString("<!-- Generated from internal/obs/table.go by go generate; do not edit. -->\n# Metrics\n\n" +
-		"Shown under `/metrics` on the OM listener unless `ozone.metrics.enabled` is false, together with those of the Go runtime (`go_*`) and the process (`process_*`).\n\n" +
+		"Shown under `/metrics` on the OM listener, and on that of Recon, unless `ozone.metrics.enabled` is false, together with those of the Go runtime (`go_*`) and the process (`process_*`).\n\n" +
 		"| Name | Type | Labels | Unit | Meaning |\n|---|---|---|---|---|\n")
 	for _, m := range Table() {
 		labels := ""

@@ -259,6 +259,22 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// TestStreamsAreNotSlow: what lasts as long as its client wants is counted, and no
+// slow request.
+func TestStreamsAreNotSlow(t *testing.T) {
+	var log bytes.Buffer
+	o := New(Options{Log: &log, SlowRequest: time.Second})
+	h := HTTP{Listener: "om", Route: func(*http.Request) string { return "ReadLog" }, Stream: "ReadLog"}
+	synctest.Test(t, func(t *testing.T) {
+		o.Observe(h, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) })).
+			ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/x", nil))
+	})
+	has(t, o, `o3_http_requests_total{code="200",listener="om",route="ReadLog"} 1`)
+	if log.Len() > 0 || strings.Contains(scrape(t, o), `o3_http_slow_requests_total{listener="om"} 1`) {
+		t.Errorf("%s", &log)
+	}
+}
+
 // TestSlowLogIsBounded: when everything is slow the log is not the next problem.
 func TestSlowLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -51,8 +51,8 @@ func (s *Service) build(ctx context.Context) error {
 
 // over notes how making a generation ended.
 func (s *Service) over(ctx context.Context, a ask, began time.Time, rebuilt task.Rebuilt, err error) {
-	if ctx.Err() != nil {
-		return
+	if ctx.Err() != nil && err != nil {
+		return // it was stopped
 	}
 	done := Synced{Reason: a.reason, Detail: a.detail, Finished: time.Now(), Took: time.Since(began)}
 	s.mu.Lock()

@@ -55,8 +55,8 @@ func truth(v *generation.View) error {
 	if err != nil {
 		return err
 	}
-	for table, n := range want {
-		if stats[table+"Count"] != n {
+	for _, table := range []string{"directoryTable", "keyTable", "fileTable"} {
+		if n := want[table]; stats[table+"Count"] != n {
 			return fmt.Errorf("%s has %d rows, %d are counted", table, n, stats[table+"Count"])
 		}
 	}

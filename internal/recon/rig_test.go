@@ -87,7 +87,7 @@ func (o *om) work(n int) {
 			o.d.Do(o.t, &o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "tree", Keys: keys, Recursive: true})
 		default:
 			size := uint64(o.rng.Uint32()) >> o.rng.IntN(32)
-			q := &o3v1.CommitKeyRequest{Volume: "s3v", Bucket: bucket, Key: path(), Size: size, Etag: "e"}
+			q := &o3v1.CommitKeyRequest{Volume: "s3v", Bucket: bucket, Key: path(), Size: size, Etag: "e", DeadlineMs: o.d.Now + 60_000}
 			if size > 0 {
 				q.Extents = []*o3v1.Extent{{Container: 1 + uint64(o.rng.IntN(4)), Local: uint64(o.d.Machine.Position().Op) + 1, Length: int64(size)}}
 			}

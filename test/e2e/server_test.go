@@ -29,9 +29,10 @@ type server struct {
 	t    testing.TB
 	data string
 	args []string // further ones of `o3 server`
+	env  []string // further environment
 
-	s3, om string       // URLs
-	s3addr atomic.Value // host:port of s3, for clients that outlive a process
+	s3, om, recon string       // URLs; "": it has not this role
+	s3addr        atomic.Value // host:port of s3, for clients that outlive a process
 
 	cmd    *exec.Cmd
 	out    *output // standard output
@@ -45,7 +46,7 @@ type server struct {
 func newServer(t testing.TB, sets ...string) *server {
 	t.Helper()
 	s := &server{t: t, data: filepath.Join(t.TempDir(), "data")}
-	for _, set := range append([]string{"ozone.s3g.http-address=127.0.0.1:0", "ozone.om.address=127.0.0.1:0"}, sets...) {
+	for _, set := range append([]string{"ozone.s3g.http-address=127.0.0.1:0", "ozone.om.address=127.0.0.1:0", "ozone.recon.http-address=127.0.0.1:0"}, sets...) {
 		s.args = append(s.args, "-D", set)
 	}
 	t.Cleanup(s.cleanup)
@@ -75,6 +76,7 @@ func (s *server) launch() {
 	s.out, s.log, s.exited = newOutput("\n  data "), newOutput(""), make(chan struct{})
 	s.cmd = exec.Command(program, append([]string{"server", "--data", s.data}, s.args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.log
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no orphans when the test is killed
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -109,9 +111,11 @@ func (s *server) tryStart() error {
 			s.s3 = url
 		} else if url, ok := strings.CutPrefix(line, "  OM API  "); ok {
 			s.om = url
+		} else if url, ok := strings.CutPrefix(line, "  Recon   "); ok {
+			s.recon = url
 		}
 	}
-	if s.s3 == "" || s.om == "" {
+	if s.recon == "" && (s.s3 == "" || s.om == "") {
 		s.t.Fatalf("the server did not say where it listens:\n%s", s.out)
 	}
 	s.s3addr.Store(hostOf(s.s3))
@@ -191,7 +195,7 @@ func (s *server) o3(args ...string) (out string, code int) {
 	cmd.Env = append(os.Environ(), "NO_PROXY=*")
 	if s.running() {
 		c := s.credentials()
-		cmd.Env = append(cmd.Env, "O3_ENDPOINT="+s.om, "O3_ACCESS_KEY="+c.AccessKey, "O3_SECRET_KEY="+c.SecretKey)
+		cmd.Env = append(cmd.Env, "O3_ENDPOINT="+s.om, "O3_RECON_ENDPOINT="+s.recon, "O3_ACCESS_KEY="+c.AccessKey, "O3_SECRET_KEY="+c.SecretKey)
 	}
 	said := newOutput("")
 	cmd.Stdout, cmd.Stderr = said, said

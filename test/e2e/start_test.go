@@ -17,7 +17,7 @@ import (
 )
 
 // free are the flags that make a server listen where nobody else does.
-var free = []string{"-D", "ozone.s3g.http-address=127.0.0.1:0", "-D", "ozone.om.address=127.0.0.1:0"}
+var free = []string{"-D", "ozone.s3g.http-address=127.0.0.1:0", "-D", "ozone.om.address=127.0.0.1:0", "-D", "ozone.recon.http-address=127.0.0.1:0"}
 
 // TestBadStarts runs testdata/start/*.txtar: starts that must fail, each with
 // the reason.

@@ -49,6 +49,8 @@ func (s sqlOn) Flush() error {
 	return nil
 }
 
+func (s sqlOn) SetTasks([]sqltables.TaskStatus) error { return nil }
+
 func (s sqlOn) Close() error { return nil }
 
 func (s sqlOn) Snapshot(context.Context) (generation.SQLView, error) {

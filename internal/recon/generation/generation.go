@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -48,6 +49,7 @@ const DerivedFormat = 1
 type SQL interface {
 	task.SQL
 	Snapshot(ctx context.Context) (SQLView, error) // at the last Apply
+	SetTasks([]sqltables.TaskStatus) error
 	Flush() error
 	Close() error
 }
@@ -91,7 +93,8 @@ type Generation struct {
 
 // Open opens the generation in o.Dir.
 func Open(ctx context.Context, o Options) (g *Generation, err error) {
-	g = &Generation{o: o}
+	made := &Generation{o: o}
+	g = made
 	if g.o.StoreName == "" {
 		g.o.StoreName = "om"
 	}
@@ -109,7 +112,7 @@ func Open(ctx context.Context, o Options) (g *Generation, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, g.closeStores())
+			err = errors.Join(err, made.closeStores())
 		}
 	}()
 	if g.rows, err = g.store(ReplicaDir, g.o.StoreName, schema.Format, g.flushDerived); err != nil {
@@ -234,7 +237,15 @@ func (g *Generation) flushDerived() error {
 	if g.derived == nil || g.sql == nil {
 		return nil // they are being opened, and nothing was applied
 	}
-	return errors.Join(g.derived.Flush(), g.sql.Flush())
+	index, err := g.sql.Cursor()
+	if err != nil {
+		return err
+	}
+	var list []sqltables.TaskStatus
+	for _, t := range g.o.Tasks {
+		list = append(list, sqltables.TaskStatus{Name: t.Name, Updated: time.Now(), Index: index})
+	}
+	return errors.Join(g.sql.SetTasks(list), g.derived.Flush(), g.sql.Flush())
 }
 
 // Rebuild makes the derived tables from the replica as it stands. What was there

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"o3/internal/errs"
 	"o3/internal/fsm"
@@ -130,4 +131,36 @@ func (a applying) upsert(update, insert string, args ...any) error {
 	}
 	_, err = a.tx.ExecContext(a.ctx, insert, args...)
 	return err
+}
+
+// TaskStatus is a row of RECON_TASK_STATUS.
+type TaskStatus struct {
+	Name    string
+	Updated time.Time
+	Index   uint64 // that the task's tables reflect
+	Failed  bool   // its last run
+	Running bool
+}
+
+// SetTasks replaces RECON_TASK_STATUS.
+func (d *DB) SetTasks(list []TaskStatus) error {
+	tx, err := d.write.Begin()
+	if err != nil {
+		return d.fault(err)
+	}
+	_, err = tx.Exec("DELETE FROM RECON_TASK_STATUS")
+	for _, t := range list {
+		if err != nil {
+			break
+		}
+		status := 0
+		if t.Failed {
+			status = -1
+		}
+		_, err = tx.Exec("INSERT INTO RECON_TASK_STATUS VALUES (?, ?, ?, ?, ?)", t.Name, t.Updated.UnixMilli(), int64(t.Index), status, t.Running)
+	}
+	if err != nil {
+		return d.fault(errors.Join(err, tx.Rollback()))
+	}
+	return d.fault(tx.Commit())
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -36,8 +37,8 @@ type DB struct {
 
 // create makes the tables of an empty file. In ids the highest bit is the sign.
 const create = `
-CREATE TABLE o3_cursor (one INTEGER PRIMARY KEY CHECK (one = 1), log_index INTEGER NOT NULL);
-INSERT INTO o3_cursor VALUES (1, 0);
+CREATE TABLE o3_cursor (one INTEGER PRIMARY KEY CHECK (one = 1), log_index INTEGER NOT NULL, flushes INTEGER NOT NULL);
+INSERT INTO o3_cursor VALUES (1, 0, 0);
 CREATE TABLE o3_volumes (volume_id INTEGER PRIMARY KEY, volume TEXT NOT NULL);
 CREATE TABLE o3_buckets (bucket_id INTEGER PRIMARY KEY, volume_id INTEGER NOT NULL, bucket TEXT NOT NULL);
 CREATE TABLE o3_file_counts (
@@ -105,11 +106,32 @@ func (d *DB) prepare(ctx context.Context) error {
 	return d.fault(tx.Commit())
 }
 
-// Flush makes everything that was committed durable. It may take seconds.
+// maxLog is the size of SQLite's log from which Flush waits for readers, a moment,
+// to begin it anew. They keep it from being emptied while they look.
+const maxLog = 64 << 20
+
+// Flush makes everything that was committed durable. It waits for nobody who
+// reads, but a moment where the log has grown large.
 func (d *DB) Flush() error {
+	// A commit that is synced takes all before it along; one that changes nothing
+	// would be none.
+	sync := []string{"PRAGMA synchronous = FULL", "UPDATE o3_cursor SET flushes = flushes + 1", "PRAGMA synchronous = NORMAL"}
+	for _, q := range sync {
+		if _, err := d.write.Exec(q); err != nil {
+			return d.fault(err)
+		}
+	}
+	mode, wait := "PASSIVE", 0
+	if st, err := os.Stat(d.path + "-wal"); err == nil && st.Size() > maxLog {
+		mode, wait = "TRUNCATE", 200
+	}
+	if _, err := d.write.Exec(fmt.Sprintf("PRAGMA busy_timeout = %d", wait)); err != nil {
+		return d.fault(err)
+	}
 	var busy, log, done int
-	err := d.write.QueryRow("PRAGMA wal_checkpoint(FULL)").Scan(&busy, &log, &done)
-	return d.fault(err)
+	err := d.write.QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &log, &done)
+	_, back := d.write.Exec("PRAGMA busy_timeout = 10000")
+	return d.fault(errors.Join(err, back))
 }
 
 // Close closes the file; nothing is read from it then.

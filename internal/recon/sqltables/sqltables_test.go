@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"o3/internal/errs"
 	"o3/internal/fsm"
@@ -131,6 +132,14 @@ func TestTables(t *testing.T) {
 	if got := rows(t, path, "SELECT * FROM FILE_COUNT_BY_SIZE"); got != "" {
 		t.Error(got)
 	}
+	for _, list := range [][]sqltables.TaskStatus{{{Name: "gone"}}, {{Name: "NSSummaryTask", Updated: time.UnixMilli(5), Index: 17}, {Name: "X", Updated: time.UnixMilli(6), Index: 16, Failed: true, Running: true}}} {
+		if err := d.SetTasks(list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := rows(t, path, "SELECT * FROM RECON_TASK_STATUS ORDER BY task_name"); got != "NSSummaryTask 5 17 0 0\nX 6 16 -1 1" {
+		t.Error(got)
+	}
 	if err := d.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +148,41 @@ func TestTables(t *testing.T) {
 	}
 	if n, err := open(t, path).Cursor(); n != 17 || err != nil {
 		t.Error(n, err)
+	}
+}
+
+// TestFlush: a flush writes to the log, which is what it syncs, and waits for
+// nobody who reads.
+func TestFlush(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "recon.sqlite")
+	d := open(t, path)
+	look, err := d.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := int64(-1)
+	for i := range 5 {
+		if err := d.Apply(uint64(i)+1, fsm.Run{}, sums{}.yield); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := d.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("a flush took %v beside a reader", took)
+		}
+		st, err := os.Stat(path + "-wal")
+		if err != nil || st.Size() <= before {
+			t.Errorf("a flush wrote nothing: %v, %v", st, err)
+		}
+		before = st.Size()
+	}
+	if n, err := look.Index(); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+	if err := look.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"time"
 
 	"o3/internal/ns"
@@ -62,15 +63,35 @@ func statTable(row *Row) string {
 	return row.Table
 }
 
+// statKeys are the keys of GLOBAL_STATS for a table.
+type statKeys struct{ count, unreplicated, replicated []byte }
+
+func statsOf(table string) *statKeys {
+	return &statKeys{StatKey(table + "Count"), StatKey(table + "UnReplicatedDataSize"), StatKey(table + "ReplicatedDataSize")}
+}
+
+// allStats has the keys of every table that can be counted.
+var allStats = func() map[string]*statKeys {
+	m := map[string]*statKeys{}
+	for _, name := range []string{"keyTable", "fileTable", "directoryTable", "openKeyTable", "openFileTable"} {
+		m[name] = statsOf(name)
+	}
+	for _, d := range schema.Tables() {
+		name := cmp.Or(ozoneNames[d.Name], d.Name)
+		m[name] = statsOf(name)
+	}
+	return m
+}()
+
 // insights counts the rows of every table, and the bytes that some stand for.
 func insights(row *Row, sign int64, to *Sums) {
-	name := statTable(row)
-	to.Add(StatKey(name+"Count"), 0, sign)
+	k := allStats[statTable(row)]
+	to.Add(k.count, 0, sign)
 	if row.Bytes == 0 {
 		return
 	}
-	to.Add(StatKey(name+"UnReplicatedDataSize"), 0, sign*int64(row.Bytes))
-	to.Add(StatKey(name+"ReplicatedDataSize"), 0, sign*int64(row.Bytes))
+	to.Add(k.unreplicated, 0, sign*int64(row.Bytes))
+	to.Add(k.replicated, 0, sign*int64(row.Bytes))
 }
 
 // month returns how many months after January 1970 a time is; earlier ones are 0.

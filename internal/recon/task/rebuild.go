@@ -75,6 +75,8 @@ type rebuild struct {
 	out     Rebuilt
 
 	batch  kv.Batch
+	loader kv.Loader // nil: rows go by batches
+	value  []byte
 	sql    []sqlRow
 	above  map[schema.DirKey]ns.ObjectID // where directories hang, as far as known
 	totals *Sums
@@ -92,6 +94,9 @@ func (r *rebuild) close() {
 	}
 	if r.batch != nil {
 		_ = r.batch.Close()
+	}
+	if r.loader != nil {
+		_ = r.loader.Close()
 	}
 }
 
@@ -241,7 +246,7 @@ func (r *rebuild) write(ctx context.Context) (err error) {
 		return err
 	}
 	r.totals, r.above, r.batch = newSums(), map[schema.DirKey]ns.ObjectID{}, r.s.store.NewBatch()
-	if err := merge(parts, r.row); err != nil {
+	if err := r.load(parts, r.row); err != nil {
 		return err
 	}
 	if err := r.totals.drain(r.spillTotal); err != nil {
@@ -250,7 +255,25 @@ func (r *rebuild) write(ctx context.Context) (err error) {
 	if err := r.total.Sort(); err != nil {
 		return err
 	}
-	return merge([]*spill.Sorter{r.total}, r.put)
+	return r.load([]*spill.Sorter{r.total}, r.put)
+}
+
+// load stores what f makes of the merged rows, as table files if the store can
+// take them.
+func (r *rebuild) load(sorters []*spill.Sorter, f func(k []byte, c Counts) error) (err error) {
+	s, ok := r.s.store.(kv.Loading)
+	if !ok {
+		return merge(sorters, f)
+	}
+	if r.loader, err = s.NewLoader(); err != nil {
+		return err
+	}
+	if err = merge(sorters, f); err == nil {
+		err = r.loader.Commit()
+	}
+	err = errors.Join(err, r.loader.Close())
+	r.loader = nil
+	return err
 }
 
 // row stores a merged row of any table, and counts one of namespace summaries in
@@ -323,10 +346,17 @@ func (r *rebuild) put(k []byte, c Counts) error {
 	if c.zero() {
 		return nil
 	}
+	r.out.Written++
+	if r.loader != nil {
+		if c.negative() {
+			return put(r.batch, k, c) // which tells of it
+		}
+		r.value = c.append(r.value[:0])
+		return r.loader.Add(k, r.value)
+	}
 	if err := put(r.batch, k, c); err != nil {
 		return err
 	}
-	r.out.Written++
 	if r.batch.Len() < commitBytes {
 		return nil
 	}

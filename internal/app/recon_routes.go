@@ -70,6 +70,7 @@ func (r *console) route() func(*http.Request) string {
 	for _, page := range []string{"/healthz", "/readyz", "/metrics"} {
 		names.Handle(page, nothing)
 	}
+	pages.Mount(names)
 	return func(q *http.Request) string {
 		_, pattern := names.Handler(q)
 		return pattern

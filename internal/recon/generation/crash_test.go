@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,8 +27,24 @@ import (
 // disk is what a power cut leaves something of: a file system, and the states of
 // the SQLite file since it was last flushed, each of which may be what is left.
 type disk struct {
-	fs     *vfs.MemFS
+	fs *vfs.MemFS
+
+	mu     sync.Mutex // stores flush by themselves
 	states []*tasktest.SQL
+}
+
+// latest returns the newest state.
+func (d *disk) latest() *tasktest.SQL {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.states[len(d.states)-1]
+}
+
+// set makes a state the only one.
+func (d *disk) set(s *tasktest.SQL) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.states = []*tasktest.SQL{s}
 }
 
 // sqlOn is the SQLite file on a disk.
@@ -40,12 +57,14 @@ func (s sqlOn) Apply(index uint64, run fsm.Run, add func(func([]byte, task.Count
 	if err := s.SQL.Apply(index, run, add); err != nil {
 		return err
 	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
 	s.d.states = append(s.d.states, s.SQL.Clone())
 	return nil
 }
 
 func (s sqlOn) Flush() error {
-	s.d.states = s.d.states[len(s.d.states)-1:]
+	s.d.set(s.d.latest())
 	return nil
 }
 
@@ -67,7 +86,9 @@ func (v sqlView) Close() error                                     { return nil 
 // crash returns what a power cut leaves of a disk.
 func (d *disk) crash(rng *rand.Rand) *disk {
 	left := &disk{fs: d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})}
-	left.states = []*tasktest.SQL{d.states[rng.IntN(len(d.states))].Clone()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left.set(d.states[rng.IntN(len(d.states))].Clone())
 	return left
 }
 
@@ -76,7 +97,7 @@ func (d *disk) open(t *testing.T) *generation.Generation {
 	g, err := generation.Open(t.Context(), generation.Options{
 		Dir: "g", FS: d.fs, CacheBytes: 1 << 20, MemoryBytes: 64 << 10,
 		OpenSQL: func(context.Context, string) (generation.SQL, error) {
-			return sqlOn{d.states[len(d.states)-1].Clone(), d}, nil
+			return sqlOn{d.latest().Clone(), d}, nil
 		},
 	})
 	if err != nil {
@@ -147,7 +168,7 @@ func TestPowerCuts(t *testing.T) {
 				if ok, err := g.Built(); err != nil || !ok {
 					t.Fatalf("after a crash at entry %d the derived tables are behind the replica at %d: %v", at, g.Position().Index, err)
 				}
-				if sql, _ := d.states[0].Cursor(); sql > g.Position().Index {
+				if sql, _ := d.latest().Cursor(); sql > g.Position().Index {
 					apart++
 				}
 				at = g.Position().Index
@@ -177,7 +198,7 @@ func TestRebuildIsCut(t *testing.T) {
 	if err := g.Apply(list); err != nil {
 		t.Fatal(err)
 	}
-	d.states = []*tasktest.SQL{tasktest.NewSQL()}
+	d.set(tasktest.NewSQL())
 	for cut := range 12 {
 		if err := g.Flush(); err != nil {
 			t.Fatal(err)

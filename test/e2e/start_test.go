@@ -126,7 +126,7 @@ func TestOneServerPerDirectory(t *testing.T) {
 	makeBucket(t, c, "first", "")
 	second := exec.Command(program, append([]string{"server", "--data", s.data}, free...)...)
 	said, err := second.CombinedOutput()
-	if err == nil || !strings.Contains(string(said), "another process") {
+	if err == nil || !strings.Contains(string(said), s.data+": in use by a running server or another command: stop it first") {
 		t.Fatalf("a second server: %v\n%s", err, said)
 	}
 	t.Logf("%s", lastLine(string(said)))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -139,7 +140,7 @@ func (n *node) newIdentity(path string) error {
 // there yet, or one whose block directory is marked already.
 func (n *node) writeIdentity(path string) (err error) {
 	for key, dir := range map[string]string{"ozone.metadata.dirs": n.dir("om"), "ozone.block.dir": n.cfg.Block.Dir} {
-		if err := makeDir(dir); err != nil {
+		if err := durable.MakeDir(dir); err != nil {
 			return errs.Wrap(errs.Invalid, key+" = "+dir, err)
 		}
 	}
@@ -195,37 +196,11 @@ func (id *identity) read(path string) error {
 }
 
 // writeFile replaces a file durably and at once.
-func writeFile(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
+func writeFile(path string, content []byte) error {
+	if err := durable.WriteFile(path, content); err != nil {
 		return errs.Wrap(errs.Internal, path, err)
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errs.Wrap(errs.Internal, path, errors.Join(err, os.Remove(f.Name())))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// makeDir makes a directory and those above it, durably: a power cut must not
-// take away the entry that leads to synced files.
-func makeDir(path string) error {
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	parent := filepath.Dir(path)
-	if parent != path {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(parent)
+	return nil
 }
 
 func exists(path string) (bool, error) {
@@ -237,12 +212,4 @@ func exists(path string) (bool, error) {
 		return false, errs.Wrap(errs.Internal, path, err)
 	}
 	return true, nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return errs.Wrap(errs.Internal, path, err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -15,6 +15,7 @@ import (
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
 	"o3/internal/config"
+	"o3/internal/durable"
 	"o3/internal/errs"
 	"o3/internal/image"
 	"o3/internal/obs"
@@ -190,7 +191,7 @@ func moveStore(fetched, dir string) error {
 	if err := os.Rename(filepath.Join(fetched, "store"), dir); err != nil {
 		return errs.Wrap(errs.Internal, dir, err)
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(fetched); err != nil {

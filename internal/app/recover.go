@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"o3/internal/audit"
+	"o3/internal/durable"
 	"o3/internal/errs"
 	"o3/internal/fileplan"
 	"o3/internal/image"
@@ -24,7 +25,7 @@ type takeover struct {
 // end: nothing is read before.
 func (n *node) takeData() (err error) {
 	dir := n.cfg.Node.DataDir
-	if err := makeDir(dir); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return errs.Wrap(errs.Invalid, "ozone.metadata.dirs = "+dir, err)
 	}
 	t := &n.takeover

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -62,7 +63,7 @@ func (r *rotor) open() error {
 		return errors.Join(errs.Wrap(errs.Internal, "audit log", err), f.Close())
 	}
 	r.f, r.size, r.dirty, r.bad = f, st.Size(), false, false
-	return syncDir(r.opts.Path)
+	return durable.SyncDir(filepath.Dir(r.opts.Path))
 }
 
 // repair removes the torn line a crash left at the end, and refuses a file of
@@ -215,13 +216,4 @@ func rotated(path string) ([]numbered, error) {
 	}
 	slices.SortFunc(out, func(a, b numbered) int { return a.number - b.number })
 	return out, nil
-}
-
-// syncDir makes a new name in the directory of path durable.
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

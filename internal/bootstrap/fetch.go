@@ -10,6 +10,7 @@ import (
 	"time"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/durable"
 	"o3/internal/errs"
 	"o3/internal/image"
 	"o3/internal/transfer"
@@ -167,7 +168,7 @@ func (r *run) putAside() error {
 	if err := os.Remove(r.o.staged(applyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errs.Wrap(errs.Internal, r.o.staged(applyFile), err)
 	}
-	if err := makeDir(old); err != nil {
+	if err := durable.MakeDir(old); err != nil {
 		return errs.Wrap(errs.Internal, old, err)
 	}
 	for _, name := range []string{nodeDir, fetchDir} {
@@ -177,7 +178,7 @@ func (r *run) putAside() error {
 			}
 		}
 	}
-	return errors.Join(syncDir(old), syncDir(r.o.staged()))
+	return errors.Join(durable.SyncDir(old), durable.SyncDir(r.o.staged()))
 }
 
 // position asks the source where its log is.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -162,46 +163,12 @@ func (r *Record) write(dir string) error {
 	return replaceFile(path, append(raw, '\n'))
 }
 
-// replaceFile writes a file as a whole, durably: a crash leaves the old or the
-// new one.
+// replaceFile writes a file as a whole, durably.
 func replaceFile(path string, content []byte) error {
-	part := path + ".part"
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := durable.WriteFile(path, content); err != nil {
 		return errs.Wrap(errs.Internal, path, err)
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(part, path)
-	}
-	if err != nil {
-		return errs.Wrap(errs.Internal, path, errors.Join(err, os.Remove(part)))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return errs.Wrap(errs.Internal, path, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// makeDir makes a directory and those above it, durably.
-func makeDir(path string) error {
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if parent := filepath.Dir(path); parent != path {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // ms is a time in Unix milliseconds.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -57,27 +58,8 @@ func writeCurrent(dir, name string) error {
 		return err
 	}
 	path := filepath.Join(dir, currentFile)
-	f, err := os.Create(path + ".new")
-	if err != nil {
-		return errs.Wrap(errs.Internal, path, err)
-	}
-	_, err = f.Write(append(raw, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := durable.WriteFile(path, append(raw, '\n')); err != nil {
 		return errs.Wrap(errs.Internal, path, err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/durable"
 	"o3/internal/errs"
 	"o3/internal/recon/generation"
 	"o3/internal/recon/task"
@@ -117,7 +118,7 @@ func (s *Service) open(ctx context.Context) error {
 	if err != nil {
 		return errs.Wrap(errs.Internal, s.o.Dir, err)
 	}
-	if err := os.RemoveAll(filepath.Join(s.o.Dir, currentFile+".new")); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.o.Dir, currentFile+durable.NewSuffix)); err != nil {
 		return errs.Wrap(errs.Internal, s.o.Dir, err)
 	}
 	for _, e := range entries {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -222,7 +223,7 @@ func (f *fetch) end(ctx context.Context) error {
 	}
 	for d := range dirs {
 		if err == nil {
-			err = syncDir(f.target(d))
+			err = durable.SyncDir(f.target(d))
 		}
 	}
 	if err == nil {
@@ -242,7 +243,7 @@ func (f *fetch) seal() error {
 		if err := os.Rename(tmp, f.target(f.o.Manifest)); err != nil {
 			return err
 		}
-		if err := syncDir(f.o.Dir); err != nil {
+		if err := durable.SyncDir(f.o.Dir); err != nil {
 			return err
 		}
 	}
@@ -254,7 +255,7 @@ func (f *fetch) seal() error {
 	if err := os.RemoveAll(f.state()); err != nil {
 		return err
 	}
-	return syncDir(f.o.Dir)
+	return durable.SyncDir(f.o.Dir)
 }
 
 func (f *fetch) writeFile(name string, content []byte) error {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -128,7 +129,7 @@ func (w *Writer) Finish() (size int64, err error) {
 	if err := w.file.Close(); err != nil {
 		return 0, w.fault(err)
 	}
-	if err := errors.Join(os.Rename(w.path+TempSuffix, w.path), syncDir(filepath.Dir(w.path))); err != nil {
+	if err := errors.Join(os.Rename(w.path+TempSuffix, w.path), durable.SyncDir(filepath.Dir(w.path))); err != nil {
 		return 0, w.fault(err)
 	}
 	w.file = nil
@@ -153,13 +154,4 @@ func (w *Writer) Close() error {
 		return w.fault(err)
 	}
 	return nil
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -171,6 +171,11 @@ func (h *history) copyOut() errs.Kind {
 // restore puts back some of what a snapshot has, or all.
 func (h *history) restore() errs.Kind {
 	name, b, s := h.anySnapshot()
+	var over string
+	if all := h.replaced(); len(all) > 0 && h.rng.IntN(2) == 0 { // rare among all paths
+		r := all[h.rng.IntN(len(all))]
+		name, b, s, over = r.name, r.bucket, r.snap, r.path
+	}
 	if s == nil {
 		return h.send(&commandpb.RestoreKeys{Volume: "s3v", Bucket: name, SnapshotOp: 3, Paths: []string{"a"}}, errs.NoSuchSnapshot).Kind
 	}
@@ -180,6 +185,9 @@ func (h *history) restore() errs.Kind {
 	}
 	for range h.rng.IntN(4) {
 		r.Paths = append(r.Paths, h.path(s.then))
+	}
+	if over != "" {
+		r.Paths = append(r.Paths, over)
 	}
 	h.saw(restorePending, len(h.pending(name)) > 0)
 	h.saw(restoreReclaim, h.reclaiming(b) > 0)
@@ -198,6 +206,28 @@ func (h *history) restore() errs.Kind {
 	}
 	h.learnIDs(name, b)
 	return kind
+}
+
+// replacement is a key that a snapshot saw where another object is now.
+type replacement struct {
+	name   string
+	bucket *mbucket
+	snap   *msnap
+	path   string
+}
+
+func (h *history) replaced() (out []replacement) {
+	for _, name := range slices.Sorted(maps.Keys(h.buckets)) {
+		b := h.buckets[name]
+		for _, s := range b.snaps {
+			for _, path := range slices.Sorted(maps.Keys(s.then.keys)) {
+				if now := b.keys[path]; now != nil && now.id != s.then.keys[path].id {
+					out = append(out, replacement{name, b, s, path})
+				}
+			}
+		}
+	}
+	return out
 }
 
 // restored checks what became of one path that was to be restored, and does the

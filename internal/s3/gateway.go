@@ -162,7 +162,8 @@ func (g *Gateway) serve(w http.ResponseWriter, hr *http.Request, locate func(*ht
 		done.Status, done.Code = g.writeError(r, r.cause(err))
 	}
 	r.in.leave()
-	g.report(r, done)
+	g.report(r, done) // before a change is acknowledged, it is written down
+	r.out.rest()
 	if done.Aborted {
 		panic(http.ErrAbortHandler) // the client sees a short read
 	}

@@ -106,7 +106,7 @@ func (s *sink) Write(p []byte) (n int, err error) {
 }
 
 // rest sends what is buffered and lifts the deadline, for whatever else will
-// use the connection.
+// use the connection. A small answer leaves only here.
 func (s *sink) rest() {
 	if !s.until.IsZero() {
 		c := http.NewResponseController(s.w)
@@ -120,7 +120,6 @@ func (g *Gateway) write(r *request, rep *reply) error {
 	if rep.close != nil {
 		defer rep.close()
 	}
-	defer r.out.rest()
 	switch {
 	case rep.document != nil:
 		return g.writeDocument(r, rep.status, rep.document)
@@ -162,7 +161,6 @@ func (g *Gateway) writeError(r *request, err error) (int, string) {
 	if r.in.err != nil || !r.in.ended && r.in.body != http.NoBody && r.ContentLength > bufferSize {
 		r.set("Connection", "close") // the rest of the body is not worth reading
 	}
-	defer r.out.rest()
 	if a.status != http.StatusNotModified {
 		r.clear(a.status)
 	}

@@ -150,6 +150,47 @@ func (c *Client) AbortUpload(ctx context.Context, req *o3v1.AbortUploadRequest) 
 	return write(ctx, c, "AbortUpload", req, o3v1connect.OMClient.AbortUpload)
 }
 
+// SetLifecycle gives a bucket a lifecycle configuration in the place of any it has.
+func (c *Client) SetLifecycle(ctx context.Context, req *o3v1.SetLifecycleRequest) (*o3v1.SetLifecycleResponse, error) {
+	return write(ctx, c, "SetLifecycle", req, o3v1connect.OMClient.SetLifecycle)
+}
+
+// GetLifecycle returns the lifecycle configuration of a bucket. Kind
+// NoSuchConfiguration: it has none.
+func (c *Client) GetLifecycle(ctx context.Context, req *o3v1.GetLifecycleRequest) (*o3v1.GetLifecycleResponse, error) {
+	return read(ctx, c, "GetLifecycle", req, o3v1connect.OMClient.GetLifecycle)
+}
+
+// DeleteLifecycle takes the lifecycle configuration of a bucket away, if it has one.
+func (c *Client) DeleteLifecycle(ctx context.Context, req *o3v1.DeleteLifecycleRequest) (*o3v1.DeleteLifecycleResponse, error) {
+	return write(ctx, c, "DeleteLifecycle", req, o3v1connect.OMClient.DeleteLifecycle)
+}
+
+// LifecycleStatus returns a page of where lifecycle scans stand; see LifecycleStates.
+func (c *Client) LifecycleStatus(ctx context.Context, req *o3v1.LifecycleStatusRequest) (*o3v1.LifecycleStatusResponse, error) {
+	return read(ctx, c, "LifecycleStatus", req, o3v1connect.OMClient.LifecycleStatus)
+}
+
+// PreviewLifecycle returns a part of what a lifecycle scan would do; see Preview.
+func (c *Client) PreviewLifecycle(ctx context.Context, req *o3v1.PreviewLifecycleRequest) (*o3v1.PreviewLifecycleResponse, error) {
+	return read(ctx, c, "PreviewLifecycle", req, o3v1connect.OMClient.PreviewLifecycle)
+}
+
+// SuspendLifecycle stops the lifecycle scans of a bucket, or of all for admins.
+func (c *Client) SuspendLifecycle(ctx context.Context, req *o3v1.SuspendLifecycleRequest) (*o3v1.SuspendLifecycleResponse, error) {
+	return read(ctx, c, "SuspendLifecycle", req, o3v1connect.OMClient.SuspendLifecycle)
+}
+
+// ResumeLifecycle lets them go on from where they stand.
+func (c *Client) ResumeLifecycle(ctx context.Context, req *o3v1.ResumeLifecycleRequest) (*o3v1.ResumeLifecycleResponse, error) {
+	return read(ctx, c, "ResumeLifecycle", req, o3v1connect.OMClient.ResumeLifecycle)
+}
+
+// RunLifecycle begins a lifecycle scan of a bucket now instead of when it is due.
+func (c *Client) RunLifecycle(ctx context.Context, req *o3v1.RunLifecycleRequest) (*o3v1.RunLifecycleResponse, error) {
+	return read(ctx, c, "RunLifecycle", req, o3v1connect.OMClient.RunLifecycle)
+}
+
 // CreateUser creates a user. Admins only.
 func (c *Client) CreateUser(ctx context.Context, req *o3v1.CreateUserRequest) (*o3v1.CreateUserResponse, error) {
 	return write(ctx, c, "CreateUser", req, o3v1connect.OMClient.CreateUser)

@@ -18,6 +18,7 @@ import (
 	"o3/internal/block/container"
 	"o3/internal/config"
 	"o3/internal/consensus"
+	"o3/internal/lifecycle"
 	"o3/internal/obs"
 	"o3/internal/pebblekv"
 	"o3/internal/recon"
@@ -46,6 +47,8 @@ type hooks struct {
 	blocks func(*container.Options)
 	log    func(*consensus.Options)
 	diffs  func(*snapdiff.Options)
+
+	lifecycle func(*lifecycle.Options)
 
 	transfers func(*transfer.ServerOptions)
 	holds     time.Duration // between looks at the leases on the log; 0: holdEvery

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/audit"
 	"o3/internal/errs"
@@ -39,6 +41,7 @@ func TestAuditDetails(t *testing.T) {
 	s.multiDelete(many...)
 	s.must("PUT", "/photos/copy", nil, header("X-Amz-Copy-Source", "/photos/c"))
 	s.must("PUT", "/photos?tagging=", []byte("<Tagging><TagSet><Tag><Key>team</Key><Value>blue</Value></Tag></TagSet></Tagging>"))
+	s.putRules("photos", `<Rule><ID>old</ID><Prefix>tmp/</Prefix><Status>Enabled</Status><Expiration><Days>3</Days></Expiration></Rule>`)
 
 	_, err := s.om.DeleteKeys(ctx, &o3v1.DeleteKeysRequest{Volume: "s3v", Bucket: "photos", MustExist: true, Keys: []*o3v1.DeleteKey{{Key: "b"}, {Key: "nope"}}})
 	done(err)
@@ -54,6 +57,7 @@ func TestAuditDetails(t *testing.T) {
 		Grants: []*o3v1.Grant{{Grantee: "*", Permissions: []o3v1.Permission{o3v1.Permission_PERMISSION_READ, o3v1.Permission_PERMISSION_LIST}}},
 	})
 	done(err)
+	done(s.abortUploads("photos"))
 	_, err = s.om.CreateUser(ctx, &o3v1.CreateUserRequest{User: "ann", Role: "user"})
 	done(err)
 	made, err := s.om.CreateAccessKey(ctx, &o3v1.CreateAccessKeyRequest{User: "ann", Description: "laptop"})
@@ -69,11 +73,13 @@ func TestAuditDetails(t *testing.T) {
 		`s3:DeleteObjects /s3v/photos keys="many/0000" `,
 		`s3:CopyObject /s3v/photos/copy source=/s3v/photos/c`,
 		`s3:PutBucketTagging /s3v/photos tags=team=blue`,
+		`s3:PutBucketLifecycleConfiguration /s3v/photos rules=old: prefix="tmp/" expire after 3d`,
 		`om:DeleteKeys /s3v/photos/b and 1 more keys="b" refused="nope: no such key"`,
 		`om:RenameKey /s3v/photos/old overwrite=true to=/s3v/photos/new`,
 		`om:RenameKey /s3v/photos/gone to=/s3v/photos/new`,
 		`om:CopyKey /s3v/photos/d source=/s3v/photos/c`,
 		`om:UpdateBucket /s3v/photos grants=*:LIST,READ quotaBytes=1073741824 tags=none`,
+		`om:SetLifecycle /s3v/photos rules=gone: abort uploads after 7d`,
 		`om:CreateUser ann role=user`,
 		`om:CreateAccessKey ann accessKey=` + made.Key.Id + ` description=laptop`,
 		`om:CreateAccessKey ann accessKey=ANNSKEY`,
@@ -92,6 +98,21 @@ func TestAuditDetails(t *testing.T) {
 			t.Errorf("have %s\nwant %s", line, want[i])
 		}
 	}
+}
+
+// putRules gives a bucket a lifecycle configuration, as an S3 client does.
+func (s *server) putRules(bucket, rules string) {
+	s.t.Helper()
+	body := []byte("<LifecycleConfiguration>" + rules + "</LifecycleConfiguration>")
+	sum := md5.Sum(body)
+	s.must("PUT", "/"+bucket+"?lifecycle=", body, header("Content-MD5", base64.StdEncoding.EncodeToString(sum[:])))
+}
+
+// abortUploads gives a bucket a rule through the API of the OM.
+func (s *server) abortUploads(bucket string) error {
+	rules := &o3v1.LifecycleConfiguration{Rules: []*o3v1.LifecycleRule{{Id: "gone", Enabled: true, Filter: &o3v1.LifecycleFilter{}, AbortDays: proto.Int32(7)}}}
+	_, err := s.om.SetLifecycle(s.t.Context(), &o3v1.SetLifecycleRequest{Volume: "s3v", Bucket: bucket, Configuration: rules})
+	return err
 }
 
 // auditParams returns action, resource and parameters of each line that has

@@ -35,7 +35,7 @@ func (n *node) makeEdges() (err error) {
 		return err
 	}
 	o := rpc.Options{
-		Backend: remote{n.om, n.diffs, n.images}, Principals: n.om, S3: n.gateway.VolumeHandler(),
+		Backend: remote{n.om, n.diffs, n.cycles, n.images}, Principals: n.om, S3: n.gateway.VolumeHandler(),
 		Alive: n.obs.Health.Alive(), Ready: n.obs.Health.Ready(),
 		Skew: c.ClockSkew, MaxInFlight: c.MaxInFlight, Grace: max(n.cfg.Node.ShutdownGrace, time.Nanosecond), // 0 is its default
 		Wrap: func(h http.Handler) http.Handler {

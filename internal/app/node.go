@@ -14,6 +14,7 @@ import (
 	"o3/internal/config"
 	"o3/internal/consensus"
 	"o3/internal/errs"
+	"o3/internal/lifecycle"
 	"o3/internal/ns"
 	"o3/internal/obs"
 	"o3/internal/om"
@@ -47,6 +48,7 @@ type node struct {
 	om      *om.Service
 	reclaim *reclaim.Service
 	diffs   *snapdiff.Service
+	cycles  *lifecycle.Service
 	images  *images
 	holds   *logHolds
 
@@ -207,7 +209,7 @@ func (n *node) makeServices() error {
 		MaxSnapshots: n.cfg.Snapshot.Limit,
 		Store:        n.store, Log: n.log, DefaultLayout: layout, MaxListRows: n.cfg.OM.ListScanLimit,
 		Settings: n.replica.Settings, SweepGrace: n.cfg.Block.SweepGrace, ReadOnly: n.space.refused, Guard: n.trail.guard,
-		Status: n.status, Blocks: blockAdmin{n},
+		Status: n.status, Blocks: blockAdmin{n}, LifecycleDay: n.cfg.Lifecycle.Day,
 	})
 	s, b, snap := n.cfg.Service, n.cfg.Block, n.cfg.Snapshot
 	diffs := snapdiff.Options{
@@ -220,6 +222,7 @@ func (n *node) makeServices() error {
 	}
 	n.diffs = snapdiff.New(diffs)
 	n.obs.SampleSnapshots(n.store, n.diffs)
+	n.makeLifecycle()
 	n.reclaim = reclaim.New(reclaim.Options{
 		Store: n.store, Namespace: n.om, Blocks: n.blocks, Leads: n.leads,
 		PurgeInterval: s.DirDeleteInterval, PurgeBatch: uint32(s.DirDeleteBatch),
@@ -257,6 +260,7 @@ func (n *node) cores() map[string]func(context.Context) error {
 		"blocks":  n.blocks.Run,
 		"reclaim": n.afterwards(n.reclaim.Run),
 		"diffs":   n.diffs.Run,
+		"cycles":  n.afterwards(n.cycles.Run),
 		"forget":  n.forget,
 		"images":  n.images.keeper.Run,
 		"exports": n.images.run,

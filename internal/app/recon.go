@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"o3/internal/audit"
@@ -12,6 +13,7 @@ import (
 	"o3/internal/errs"
 	"o3/internal/obs"
 	"o3/internal/recon"
+	"o3/internal/recon/alert"
 	"o3/internal/recon/generation"
 	"o3/internal/recon/task"
 	"o3/internal/tlsconf"
@@ -24,6 +26,7 @@ type console struct {
 	service *recon.Service
 	sources []omSource
 	who     principals
+	alerts  *alert.Alerts
 
 	tls      *tlsconf.Source
 	listener net.Listener
@@ -76,8 +79,10 @@ func (n *node) openRecon() (err error) {
 		Dir: c.Dir, FlushInterval: c.FlushInterval, Backoff: min(reconBackoff, c.MaxRetry), MaxBackoff: c.MaxRetry,
 		Rebuild:    task.RebuildOptions{Workers: c.Threads, Memory: int(c.Memory)},
 		Generation: generation.Options{CacheBytes: reconCache, MemoryBytes: reconMemtable, Listener: n.obs.ReconStore()},
-		Listener:   n.obs.Recon(),
+		Staging:    stagingOptions(n.cfg),
+		Listener:   n.obs.Recon(c.Staging.Enhanced),
 	}
+	r.watchStaging(&o.Listener)
 	for _, s := range r.sources {
 		o.Sources = append(o.Sources, s)
 	}
@@ -95,6 +100,7 @@ func (n *node) openRecon() (err error) {
 		r.who = replicaPrincipals{r.service}
 	}
 	n.obs.SampleRecon(r.service.Status)
+	r.showStaging()
 	n.obs.Health.Register(obs.Check{Name: reconCheck, Needed: !n.cfg.Node.Has(config.RoleOM), Run: r.check})
 	if r.tls, err = n.tls("recon", c.TLS); err != nil {
 		return err
@@ -149,6 +155,11 @@ const reconAgain = 30 * time.Second
 // and a directory that cannot be used is tried again: the rest serves meanwhile.
 func (r *console) run(ctx context.Context) error {
 	defer r.release()
+	watching, stop := context.WithCancel(ctx)
+	var alerts sync.WaitGroup
+	alerts.Go(func() { r.alerts.Run(watching) })
+	defer alerts.Wait()
+	defer stop()
 	if !r.n.cfg.Node.Has(config.RoleOM) {
 		return r.service.Run(ctx)
 	}

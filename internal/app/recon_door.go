@@ -39,6 +39,7 @@ type door struct {
 	verifier *sigv4.Verifier
 	next     http.Handler
 	denied   func(how string)
+	refused  func(w http.ResponseWriter, r *http.Request, p access.Principal, err error) // hears of each request that is not let in, but those of the throttled; may be nil
 
 	mu    sync.Mutex
 	wrong map[string]*rate.Limiter // by address: wrong credentials
@@ -70,14 +71,23 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p, how, err := d.identify(w, r)
 	if err == nil && fromElsewhere(r) {
-		refuseJSON(w, errs.New(errs.Denied, r.URL.Path, "a page of another site may not ask for it"), http.StatusForbidden)
+		err := errs.New(errs.Denied, r.URL.Path, "a page of another site may not ask for it")
+		d.tell(w, r, p, err)
+		refuseJSON(w, err, http.StatusForbidden)
 		return
 	}
 	if err != nil {
+		d.tell(w, r, access.Principal{}, err)
 		d.refuse(w, from, how, err)
 		return
 	}
 	d.next.ServeHTTP(w, r.WithContext(access.NewContext(r.Context(), p)))
+}
+
+func (d *door) tell(w http.ResponseWriter, r *http.Request, p access.Principal, err error) {
+	if d.refused != nil {
+		d.refused(w, r, p, err)
+	}
 }
 
 // refuse answers why somebody is not let in.

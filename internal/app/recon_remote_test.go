@@ -153,18 +153,19 @@ func TestReconTruncated(t *testing.T) {
 	if st.Syncs != 1 || st.LastSync.Reason != recon.ReasonTruncated || st.LastSync.Detail == "" || st.Generation != "generation-0000000002" {
 		t.Errorf("%+v", st)
 	}
-	if n := s.consoleMetric("o3_recon_syncs_total", `reason="LOG_DOES_NOT_REACH_BACK"`, `result="ok"`); n != 1 {
-		t.Errorf("%v", n)
-	}
+	wait(t, "the sync is counted", func() bool {
+		return s.consoleMetric("o3_recon_syncs_total", `reason="LOG_DOES_NOT_REACH_BACK"`, `result="ok"`) == 1
+	})
 	sent, bytes := s.consoleMetric("o3_recon_image_sent_bytes_total"), s.consoleMetric("o3_recon_image_bytes_total")
 	if sent == 0 || bytes == 0 {
 		t.Errorf("%v of %v bytes were sent", sent, bytes)
 	}
-	r := s.records(log, audit.Query{Action: "recon:FullSync"})
+	var r []audit.Record
+	wait(t, "it is recorded", func() bool { r = s.records(log, audit.Query{Action: "recon:FullSync"}); return len(r) >= 2 })
 	if len(r) != 2 || r[1].Params["reason"] != "LOG_DOES_NOT_REACH_BACK" || r[1].Params["detail"] == "" {
 		t.Errorf("%+v", r)
 	}
-	if there, err := os.ReadDir(filepath.Join(s.Data, "recon")); err != nil || len(there) != 2 { // current, and the generation
+	if there, err := os.ReadDir(filepath.Join(s.Data, "recon")); err != nil || len(there) != 5 { // current, staging, lock, and two generations
 		t.Errorf("%v %v", there, err)
 	}
 }

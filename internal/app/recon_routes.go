@@ -7,6 +7,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/access"
+	"o3/internal/admin/stages"
 	"o3/internal/audit"
 	"o3/internal/errs"
 	"o3/internal/recon"
@@ -27,7 +28,9 @@ func (r *console) routes() http.Handler {
 	api := web.New(web.Options{
 		Source: r.service, ReadersMayLook: n.cfg.Recon.Readers, Images: r.images,
 		Auth: func(next http.Handler) http.Handler {
-			return newDoor(r.who, n.cfg.S3.ClockSkew, n.obs.ReconDenied, r.noteTriggers(next))
+			d := newDoor(r.who, n.cfg.S3.ClockSkew, n.obs.ReconDenied, r.noteTriggers(next))
+			d.refused = r.noteRefused
+			return d
 		},
 		Listener: web.Listener{Failed: func(route string, err error) {
 			n.obs.Log.Warn("recon: a request failed", "route", route, "error", err)
@@ -35,6 +38,7 @@ func (r *console) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", bounded(api))
+	mux.Handle(stages.Prefix, bounded(r.admin()))
 	pages.Mount(mux)
 	mux.Handle("GET /healthz", n.obs.Health.Alive())
 	mux.Handle("GET /readyz", n.obs.Health.Part(reconCheck))
@@ -67,6 +71,9 @@ func (r *console) route() func(*http.Request) string {
 	for path := range paths {
 		names.Handle(path, nothing)
 	}
+	for _, path := range stages.Paths() {
+		names.Handle(path, nothing)
+	}
 	for _, page := range []string{"/healthz", "/readyz", "/metrics"} {
 		names.Handle(page, nothing)
 	}
@@ -77,11 +84,13 @@ func (r *console) route() func(*http.Request) string {
 	}
 }
 
+// triggers are what Recon is told to do, by path.
+var triggers = map[string]string{triggerPrefix + "om": "recon:Resync", triggerPrefix + "om/reinit": "recon:Rebuild"}
+
 // noteTriggers records who tells Recon to do something, and who may not.
 func (r *console) noteTriggers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		action := map[string]string{triggerPrefix + "om": "recon:Resync", triggerPrefix + "om/reinit": "recon:Rebuild"}[q.URL.Path]
-		if action == "" {
+		if triggers[q.URL.Path] == "" {
 			next.ServeHTTP(w, q)
 			return
 		}
@@ -91,21 +100,30 @@ func (r *console) noteTriggers(next http.Handler) http.Handler {
 		}
 		code := &codeOf{ResponseWriter: w}
 		next.ServeHTTP(code, q)
-		p := access.FromContext(q.Context())
-		line := audit.Record{
-			RequestID: w.Header().Get(requestIDHeader), Principal: p.User, AccessKey: p.AccessKey, From: q.RemoteAddr,
-			Action: action, Resource: r.n.cfg.Recon.Dir, Result: errs.OK.String(),
-		}
+		result, detail := errs.Invalid, ""
 		switch code.status {
 		case http.StatusOK, http.StatusAccepted:
+			result = errs.OK
 		case http.StatusForbidden:
-			line.Result = errs.Denied.String()
+			result, detail = errs.Denied, "it takes an admin"
 		case http.StatusConflict:
-			line.Result, line.Detail = errs.Conflict.String(), "a new generation is being made already"
-		default:
-			line.Result = errs.Invalid.String()
+			result, detail = errs.Conflict, "a new generation is being made already"
 		}
-		r.n.trail.record(q.Context(), line)
+		r.noteTrigger(w, q, access.FromContext(q.Context()), result, detail)
+	})
+}
+
+// noteRefused records who tells Recon to do something and is not let in.
+func (r *console) noteRefused(w http.ResponseWriter, q *http.Request, p access.Principal, err error) {
+	if triggers[q.URL.Path] != "" {
+		r.noteTrigger(w, q, p, errs.KindOf(err), errorDetail(err))
+	}
+}
+
+func (r *console) noteTrigger(w http.ResponseWriter, q *http.Request, p access.Principal, result errs.Kind, detail string) {
+	r.n.trail.record(q.Context(), audit.Record{
+		RequestID: w.Header().Get(requestIDHeader), Principal: p.User, AccessKey: p.AccessKey, From: q.RemoteAddr,
+		Action: triggers[q.URL.Path], Resource: r.n.cfg.Recon.Dir, Result: result.String(), Detail: detail,
 	})
 }
 

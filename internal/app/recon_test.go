@@ -151,8 +151,8 @@ func TestReconCannot(t *testing.T) {
 	}
 }
 
-// TestReconTriggers: admins may, they are recorded, and what is served does not
-// go blank.
+// TestReconTriggers: admins may, and what is served does not go blank; whoever
+// tried is recorded.
 func TestReconTriggers(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings{set: []string{withRecon}})
@@ -165,6 +165,10 @@ func TestReconTriggers(t *testing.T) {
 		before := s.sync()
 		if a, err := s.ask(ann, "o3", c.method, s.Recon+triggerPrefix+c.path, nil); err != nil || a.status != 403 {
 			t.Errorf("ann: %v %v", a, err)
+		}
+		wrong := client.Credentials{AccessKey: s.root.AccessKey, SecretKey: "another-secret"}
+		if a, err := s.ask(wrong, "o3", c.method, s.Recon+triggerPrefix+c.path, nil); err != nil || a.status != 401 {
+			t.Errorf("by a wrong secret: %v %v", a, err)
 		}
 		a, err := s.ask(s.root, "o3", c.method, s.Recon+triggerPrefix+c.path, nil, header("Sec-Fetch-Site", "cross-site"))
 		if err != nil || a.status != 403 {
@@ -179,8 +183,14 @@ func TestReconTriggers(t *testing.T) {
 			return st.Syncs == before.Syncs+1 && st.Generation != before.Generation && string(st.LastSync.Reason) == c.reason
 		})
 		r := s.records(s.node.cfg.Audit.Path, audit.Query{Action: c.action})
-		if len(r) != 2 || r[0].Principal != "ann" || r[0].Result != "denied" || r[1].Principal != "root" || r[1].Result != "ok" {
-			t.Errorf("%d: %+v", i, r)
+		want := []string{"ann denied", " unauthenticated", "root denied", "root ok"}
+		for n, x := range r {
+			if n >= len(want) || x.Principal+" "+x.Result != want[n] || x.Result != "ok" && x.Detail == "" || x.From == "" || x.RequestID == "" {
+				t.Errorf("%d: %+v", n, x)
+			}
+		}
+		if len(r) != len(want) {
+			t.Errorf("%d: %d records", i, len(r))
 		}
 	}
 	s.follows(s)

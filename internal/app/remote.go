@@ -6,6 +6,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
+	"o3/internal/lifecycle"
 	"o3/internal/om"
 	"o3/internal/snapdiff"
 )
@@ -21,11 +22,15 @@ const maxData = 1 << 20
 type remote struct {
 	*om.Service
 	diffs
+	cycles
 	*images
 }
 
 // diffs is the part of the API that the service of snapshot diffs answers.
 type diffs = *snapdiff.Service
+
+// cycles is the part that the lifecycle service answers.
+type cycles = *lifecycle.Service
 
 // CommitKey takes bytes that travel along.
 func (r remote) CommitKey(ctx context.Context, c *o3v1.CommitKeyRequest) (*o3v1.CommitKeyResponse, error) {

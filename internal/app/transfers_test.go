@@ -22,6 +22,7 @@ import (
 	"o3/internal/errs"
 	"o3/internal/image"
 	"o3/internal/s3/sigv4"
+	"o3/internal/schema"
 	"o3/internal/tlsconf"
 	"o3/internal/transfer"
 )
@@ -124,7 +125,7 @@ func TestTransfer(t *testing.T) {
 	first := offers[0].Listed[0]
 	for name, want := range map[string]string{
 		"index": fmt.Sprint(made.Index), "term": fmt.Sprint(made.Term), "op": fmt.Sprint(made.Op), "digest": made.Digest, "blocks": "no",
-		"node": "om1", "number": "1", "store": s.node.id.Store, "format": "3", "first_index": "2",
+		"node": "om1", "number": "1", "store": s.node.id.Store, "format": fmt.Sprint(schema.Format), "first_index": "2",
 	} {
 		if first.Attributes[name] != want {
 			t.Errorf("%s is %q, want %q", name, first.Attributes[name], want)

@@ -14,7 +14,9 @@ type adminCmd struct {
 	OM     omCmd        `cmd:"" name:"om" help:"Images of a node: backup and restore."`
 
 	Namespace namespaceCmd `cmd:"" help:"Totals of the namespace, as Recon knows them."`
+	Lifecycle lifecycleCmd `cmd:"" help:"The scans that make lifecycle rules happen: where they stand, what they would do."`
 	Recon     reconCmd     `cmd:"" help:"What follows the OM and answers questions about all of its namespace."`
+	Staging   stagingCmd   `cmd:"" help:"How Recon makes new states of its tables beside those that serve."`
 }
 
 type userCmd struct {

@@ -66,15 +66,60 @@ func (f reconFlags) endpoint(s *Session) (string, error) {
 // ask sends a request to Recon's API and reads the answer into out. raw is the
 // answer as it came.
 func (f reconFlags) ask(ctx context.Context, s *Session, method, path string, query url.Values, out any) (raw []byte, err error) {
-	at, err := f.endpoint(s)
+	at, status, raw, err := f.send(ctx, s, method, web.Prefix+path, query, time.Minute)
 	if err != nil {
 		return nil, err
 	}
+	if status/100 != 2 && status != http.StatusConflict {
+		return nil, reconError(at, status, raw)
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return nil, errs.New(errs.Unavailable, "Recon at "+at, "what answers there is not Recon: "+err.Error())
+	}
+	return raw, nil
+}
+
+// send sends a request to Recon and returns the answer, whatever it is, and who
+// gave it. patience bounds the wait for its beginning; 0 does not.
+func (f reconFlags) send(ctx context.Context, s *Session, method, path string, query url.Values, patience time.Duration) (at string, status int, raw []byte, err error) {
+	if at, err = f.endpoint(s); err != nil {
+		return at, 0, nil, err
+	}
+	r, err := f.request(ctx, s, method, at, path, query)
+	if err != nil {
+		return at, 0, nil, err
+	}
+	conf, err := s.TLS()
+	if err != nil {
+		return at, 0, nil, err
+	}
+	pool := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: patience,
+		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}
+	defer pool.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: pool}).Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return at, 0, nil, errs.Wrap(errs.Canceled, "", ctx.Err())
+		}
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // the URL stands there already
+		}
+		return at, 0, nil, &errs.Error{Kind: errs.Unavailable, Subject: "Recon at " + at, Detail: "it cannot be reached: " + err.Error(), Err: err}
+	}
+	defer resp.Body.Close()
+	if raw, err = io.ReadAll(io.LimitReader(resp.Body, maxReconAnswer)); err != nil {
+		return at, 0, nil, errs.Wrap(errs.Unavailable, "Recon at "+at, err)
+	}
+	return at, resp.StatusCode, raw, nil
+}
+
+// request returns a signed request.
+func (f reconFlags) request(ctx context.Context, s *Session, method, at, path string, query url.Values) (*http.Request, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		return nil, errs.New(errs.Invalid, "--recon-endpoint "+at, "it must be http[s]://HOST:PORT")
 	}
-	u.Path, u.RawQuery = web.Prefix+path, query.Encode()
+	u.Path, u.RawQuery = path, query.Encode()
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, at, err)
@@ -88,34 +133,7 @@ func (f reconFlags) ask(ctx context.Context, s *Session, method, path string, qu
 		signer := &sigv4.Signer{AccessKeyID: id, Secret: secret, Region: client.DefaultRegion, Service: "o3"}
 		signer.Sign(r, sigv4.EmptySHA256, time.Now())
 	}
-	conf, err := s.TLS()
-	if err != nil {
-		return nil, err
-	}
-	pool := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
-		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}
-	defer pool.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: pool}).Do(r)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, errs.Wrap(errs.Canceled, "", ctx.Err())
-		}
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // the URL stands there already
-		}
-		return nil, &errs.Error{Kind: errs.Unavailable, Subject: "Recon at " + at, Detail: "it cannot be reached: " + err.Error(), Err: err}
-	}
-	defer resp.Body.Close()
-	if raw, err = io.ReadAll(io.LimitReader(resp.Body, maxReconAnswer)); err != nil {
-		return nil, errs.Wrap(errs.Unavailable, "Recon at "+at, err)
-	}
-	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusConflict {
-		return nil, reconError(at, resp.StatusCode, raw)
-	}
-	if err := json.Unmarshal(raw, out); err != nil {
-		return nil, errs.New(errs.Unavailable, "Recon at "+at, "what answers there is not Recon: "+err.Error())
-	}
-	return raw, nil
+	return r, nil
 }
 
 // reconError makes an error of an answer that is one.

@@ -14,6 +14,9 @@ import (
 type reconCmd struct {
 	Status reconStatus `cmd:"" help:"How Recon follows the OM, and how fresh its answers are."`
 	Resync reconResync `cmd:"" help:"Have the namespace brought from the OM anew, or the tables built anew."`
+
+	Backup  reconBackup  `cmd:"" help:"Make a directory a copy of what Recon has, through the running server."`
+	Restore reconRestore `cmd:"" help:"Make a backup what Recon has, while no server runs."`
 }
 
 type reconStatus struct {

@@ -106,6 +106,9 @@ func deleteBucket(t *Tx, c *o3v1.DeleteBucketRequest) (*o3v1.DeleteBucketRespons
 	if err := t.dropDiffJobs(b); err != nil {
 		return nil, err
 	}
+	if err := t.forgetLifecycle(b); err != nil {
+		return nil, err
+	}
 	b.volume.row.Buckets--
 	b.volume.dirty = true
 	delete(t.buckets, b.key)

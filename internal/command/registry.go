@@ -51,6 +51,14 @@ const (
 	ForgetDiffJob   Kind = 62
 	HoldLog         Kind = 70
 	ReleaseLog      Kind = 71
+
+	SetLifecycle       Kind = 80
+	DeleteLifecycle    Kind = 81
+	SuspendLifecycle   Kind = 82
+	StartLifecycleScan Kind = 83
+	LifecycleStep      Kind = 84
+	CheckpointTrash    Kind = 85
+	EmptyTrash         Kind = 86
 )
 
 // spec is a command as the registry knows it.
@@ -100,6 +108,14 @@ var registry = map[Kind]spec{
 	ForgetDiffJob:   command("ForgetDiffJob", forgetDiffJob),
 	HoldLog:         command("HoldLog", holdLog),
 	ReleaseLog:      command("ReleaseLog", releaseLog),
+
+	SetLifecycle:       command("SetLifecycle", setLifecycle),
+	DeleteLifecycle:    command("DeleteLifecycle", deleteLifecycle),
+	SuspendLifecycle:   command("SuspendLifecycle", suspendLifecycle),
+	StartLifecycleScan: command("StartLifecycleScan", startLifecycleScan),
+	LifecycleStep:      command("LifecycleStep", lifecycleStep),
+	CheckpointTrash:    command("CheckpointTrash", checkpointTrash),
+	EmptyTrash:         command("EmptyTrash", emptyTrash),
 }
 
 // command wraps a typed command as a spec.
@@ -131,11 +147,12 @@ func (k Kind) String() string {
 }
 
 // ChangesSettings reports whether the command changes what requests are checked
-// against: volumes, buckets (but for their usage), users and access keys.
+// against, or answered with: volumes, buckets (but for their usage), lifecycle
+// configurations, users and access keys.
 func (k Kind) ChangesSettings() bool {
 	switch k {
 	case CreateVolume, UpdateVolume, DeleteVolume, CreateBucket, UpdateBucket, DeleteBucket,
-		CreateUser, UpdateUser, DeleteUser, CreateAccessKey, RevokeAccessKey:
+		SetLifecycle, DeleteLifecycle, CreateUser, UpdateUser, DeleteUser, CreateAccessKey, RevokeAccessKey:
 		return true
 	}
 	return false

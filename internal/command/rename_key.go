@@ -98,8 +98,17 @@ func (t *Tx) mayMove(b *bucketState, from, to place, overwrite bool) error {
 }
 
 // move puts from's row at to and nothing in its place. The target's row, if
-// any, goes.
+// any, goes, and so do the directories that this leaves empty.
 func (t *Tx) move(b *bucketState, from place, to *place) (*schemapb.Entry, error) {
+	moved, err := t.relocate(b, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return moved, t.prune(b, t.still(from.ancestors, to.ancestors))
+}
+
+// relocate is move without a look at the directories above the source.
+func (t *Tx) relocate(b *bucketState, from place, to *place) (*schemapb.Entry, error) {
 	if to.entry != nil {
 		if err := t.replace(b, to.key, to.entry, nil); err != nil {
 			return nil, err
@@ -126,7 +135,7 @@ func (t *Tx) move(b *bucketState, from place, to *place) (*schemapb.Entry, error
 			return nil, err
 		}
 	}
-	return moved, t.prune(b, t.still(from.ancestors, to.ancestors))
+	return moved, nil
 }
 
 // still returns the ancestors of a source that a rename left: those that are

@@ -130,6 +130,10 @@ func (s *script) keep(a fsmtest.Answer) {
 	case *commandpb.CreateDiffJobReply:
 		id, _ := command.ParseUploadID(b.Job.JobId)
 		s.ids[s.label] = uint64(id)
+	case *commandpb.StartLifecycleScanReply:
+		s.ids[s.label] = b.State.ScanID
+	case *o3v1.CreateDirectoryResponse:
+		s.ids[s.label] = b.Key.ObjectId
 	default:
 		s.ids[s.label] = uint64(a.Op)
 	}
@@ -208,6 +212,12 @@ func answerText(a fsmtest.Answer) string {
 				body += " [as it was]"
 			}
 		}
+	case *o3v1.SetLifecycleResponse:
+		body = fmt.Sprintf(" update %d", b.UpdateId)
+	case *commandpb.StartLifecycleScanReply:
+		body = fmt.Sprintf(" scan %s at %d", fsmtest.ID(b.State.ScanID), b.State.Sequence)
+	case *commandpb.LifecycleStepReply:
+		body = stepText(b)
 	case nil:
 	default:
 		body = " " + fsmtest.Text(b)
@@ -413,6 +423,9 @@ func (s *script) parse(t *testing.T, line string) (fsmtest.Request, bool) {
 	verb := w.args[0]
 	w.args = w.args[1:]
 	make, ok := verbs[verb]
+	if !ok {
+		make, ok = lifecycleVerbs[verb]
+	}
 	if !ok {
 		t.Fatalf("%s: unknown verb", line)
 	}

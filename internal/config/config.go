@@ -30,6 +30,7 @@ type Config struct {
 	Block     Block
 	Service   Service
 	Snapshot  Snapshot
+	Lifecycle Lifecycle
 	Image     Image
 	Export    Export
 	Transfer  Transfer
@@ -152,6 +153,24 @@ type Snapshot struct {
 	DiffMemory      int64
 }
 
+// Lifecycle is what concerns the scans that make lifecycle rules happen.
+type Lifecycle struct {
+	Enabled         bool
+	Interval        time.Duration
+	Timeout         time.Duration
+	Workers         int
+	Batch           int
+	SaveInterval    time.Duration
+	SaveRows        int
+	AbortParts      int
+	Trash           bool
+	TrashKeep       time.Duration
+	TrashCheckpoint time.Duration
+	Rate            int    // victims per second; 0 = no bound
+	Window          string // as lifecycle.ParseWindow reads it
+	Day             time.Duration
+}
+
 // Image is what concerns images of the node, for backups.
 type Image struct {
 	Retain   int
@@ -192,6 +211,36 @@ type Recon struct {
 	SecretKey     obs.Secret
 	OMTLS         TLS // ClientCA: who the OM's certificate must come from
 	MaxRetry      time.Duration
+	Staging       Staging
+	Alert         Alert
+}
+
+// Staging is how Recon makes new generations.
+type Staging struct {
+	Enabled          bool
+	BasePath         string
+	Retention        time.Duration // 0 = nothing is kept
+	Timeout          time.Duration // 0 = none
+	MemoryFactor     float64
+	Threads          int
+	BatchMultiplier  float64
+	AutoRetry        bool
+	MaxRetries       int // after the first try
+	RetryDelay       time.Duration
+	ProgressInterval time.Duration
+	HealthInterval   time.Duration
+	Development      bool // of these three one is true
+	Beta             bool
+	Production       bool
+	Fallback         bool // to in place
+	Enhanced         bool // tasks and tables are told of one by one
+}
+
+// Alert is what Recon tells of by itself.
+type Alert struct {
+	Webhook  obs.Secret // URL; "" = nobody is told
+	Lag      time.Duration
+	DiskFree int64 // bytes
 }
 
 // Export is what concerns exports of images, the node's backups.

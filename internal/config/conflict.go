@@ -10,7 +10,7 @@ import (
 
 // conflicts are the checks that look at more than one key, or at the machine.
 func conflicts() []func(*loader) {
-	return []func(*loader){rolesFit, portsDiffer, nodeIsListed, rootIsWhole, exportKeysAreWhole, reserveFits, tlsFilesWork, transfersWork, fileCanHoldSecrets}
+	return []func(*loader){rolesFit, stagingFits, portsDiffer, nodeIsListed, rootIsWhole, exportKeysAreWhole, reserveFits, tlsFilesWork, transfersWork, fileCanHoldSecrets}
 }
 
 // portsDiffer refuses two listeners on one address.

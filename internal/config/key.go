@@ -129,7 +129,7 @@ type group struct {
 
 // groups is the registry in the order of the documentation.
 func groups() []group {
-	return []group{nodeKeys(), s3Keys(), omKeys(), raftKeys(), dbKeys(), blockKeys(), serviceKeys(), snapshotKeys(), imageKeys(), exportKeys(), transferKeys(), bootstrapKeys(), reconKeys(), obsKeys()}
+	return []group{nodeKeys(), s3Keys(), omKeys(), raftKeys(), dbKeys(), blockKeys(), serviceKeys(), snapshotKeys(), lifecycleKeys(), imageKeys(), exportKeys(), transferKeys(), bootstrapKeys(), reconKeys(), obsKeys()}
 }
 
 // Keys returns every key, in the order of the documentation.

@@ -36,11 +36,11 @@ func reconKeys() group {
 			field: recon(func(r *Recon) any { return &r.Readers }),
 		}, {
 			Name: "ozone.recon.task.thread.count", Type: Int, Default: "2", Min: "1", Max: "256", ShownBy: "app.TestKeyReconRebuild",
-			Doc:   "How many threads read the namespace when the tables are built anew.",
+			Doc:   "How many threads read the namespace when the tables are built anew in place (`ozone.recon.staging.enabled` is false).",
 			field: recon(func(r *Recon) any { return &r.Threads }),
 		}, {
 			Name: "ozone.recon.rebuild.memory", Type: Size, Default: "64MB", Min: "64KB", Max: "64GB", ShownBy: "app.TestKeyReconRebuild",
-			Doc:   "How much memory that takes for counters and for sorting; what it does not hold goes to the disk for a while.",
+			Doc:   "How much memory building tables anew takes at most for counters and for sorting; what it does not hold goes to the disk for a while.",
 			field: recon(func(r *Recon) any { return &r.Memory }),
 		}, {
 			Name: "ozone.recon.db.flush.interval", Type: Duration, Default: "10s", Min: "100ms", Max: "1h", ShownBy: "app.TestKeyReconFlush",
@@ -76,6 +76,7 @@ func reconKeys() group {
 			field: recon(func(r *Recon) any { return &r.MaxRetry }),
 		},
 	}
+	keys = append(keys, stagingKeys()...)
 	keys = append(keys, tlsKeys("ozone.recon.tls", "Recon", func(c *Config) *TLS { return &c.Recon.TLS })...)
 	return group{"Roles and Recon", "[Recon](recon.md) follows an OM and keeps tables of what its namespace holds.", keys}
 }

@@ -96,8 +96,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 		"ozone.s3g.tls.cert": "a.crt", "ozone.s3g.tls.key": "a.key", "ozone.s3g.tls.client.ca": "ca.crt",
 		"o3.root.access.key": "anaccesskey", "o3.root.secret.key": "a-secret-key", "ozone.om.nodes": "om1=h:1",
 		"ozone.om.node.id": "om9", "ozone.tracing.endpoint": "http://h:1",
-		"ozone.om.snapshot.compression": "zstd:3",
-		"ozone.server.roles":            "om", "ozone.recon.om.address": "http://h:1", "ozone.recon.om.access.key": "anaccesskey", "ozone.recon.om.secret.key": "a-secret-key",
+		"ozone.om.snapshot.compression": "zstd:3", "ozone.lifecycle.service.work.window": "22:00-06:00", "ozone.recon.alert.webhook.url": "http://h:1/hook",
+		"ozone.server.roles": "om", "ozone.recon.om.address": "http://h:1", "ozone.recon.om.access.key": "anaccesskey", "ozone.recon.om.secret.key": "a-secret-key",
 		"ozone.om.image.s3.access.key": "anaccesskey", "ozone.om.image.s3.secret.key": "a-secret-key", "ozone.om.image.export.target": "/backup",
 	}
 	for _, k := range Keys() {

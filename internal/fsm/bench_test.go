@@ -10,6 +10,7 @@ import (
 	"o3/internal/kv"
 	"o3/internal/kv/memkv"
 	"o3/internal/pebblekv"
+	"o3/internal/schema"
 	"o3/internal/view"
 )
 
@@ -149,9 +150,52 @@ func BenchmarkView(b *testing.B) {
 					}
 				}
 			})
+			b.Run(engine+"/"+layout+"/RawScan", func(b *testing.B) { benchRawScan(b, snap, bucket) })
+			b.Run(engine+"/"+layout+"/LifecycleScan", func(b *testing.B) { benchScan(b, v, bucket) })
 			if err := snap.Close(); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// benchRawScan walks the rows of a bucket's entries; an operation is one row. It
+// is what benchScan is compared with.
+func benchRawScan(b *testing.B, r kv.Reader, bucket view.Bucket) {
+	b.ReportAllocs()
+	for n := 0; n < b.N; {
+		it, err := r.Iter(schema.EntriesOf(bucket.ID()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for ok := it.First(); ok && n < b.N; ok = it.Next() {
+			if value, err := it.Value(); err != nil || len(it.Key())+len(value) == 0 {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if err := it.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchScan walks a bucket for its lifecycle rules; an operation is one key.
+func benchScan(b *testing.B, v view.View, bucket view.Bucket) {
+	b.ReportAllocs()
+	for n := 0; n < b.N; {
+		s, err := v.Scan(bucket)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for ok := s.Seek(""); ok && n < b.N; ok = s.Next() {
+			if s.Path() == "" || s.Row.Size != 4096 {
+				b.Fatal(s.Path())
+			}
+			n++
+		}
+		if s.Err() != nil || s.Close() != nil {
+			b.Fatal(s.Err())
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestCrash(t *testing.T) {
 	for done := 0; done < rounds && !t.Failed(); {
 		rng := rand.New(rand.NewPCG(seed+uint64(done), 2))
 		h := newHistory(t, rng.Uint64(), newCoverage())
-		h.run(60)
+		h.run(60, often)
 		r := &crashRun{t: t, rng: rng, log: h.d.Log}
 		r.remember()
 		for range 40 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -337,7 +338,7 @@ func formatScript() [][]fsmtest.Request {
 		one(&commandpb.FreedBlocks{Rows: []*commandpb.DeletedKey{{Op: 1, N: 0}}}),                                                  // 41
 		one(&commandpb.ExpireClients{BeforeMs: 1, Limit: 1}),
 		one(&commandpb.ExpireOpenKeys{BeforeMs: 1, Limit: 1}), // 43, the last of format 1
-	}, append(snapshotScript(one, blocks, tags), holdScript(one, at)...)...)
+	}, slices.Concat(snapshotScript(one, blocks, tags), holdScript(one, at), lifecycleScript(one, blocks, tags))...)
 }
 
 // holdScript goes on with what format 3 added.

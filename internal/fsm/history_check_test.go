@@ -26,6 +26,7 @@ func (h *history) check() {
 			return
 		}
 		h.checkBucket(v, row, b)
+		h.checkLifecycle(v, row, b)
 		h.checkSnapshots(v, row, b)
 	}
 	name, b := h.anyBucket()

@@ -44,6 +44,7 @@ func (h *history) end() {
 		h.freed()
 		state, _ = fsmtest.Check(h.d.Store)
 	}
+	h.send(&commandpb.SuspendLifecycle{}, errs.OK)
 	for name := range h.buckets {
 		h.send(&o3v1.DeleteBucketRequest{Volume: "s3v", Bucket: name}, errs.OK)
 	}

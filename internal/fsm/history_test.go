@@ -35,15 +35,20 @@ import (
 // that every snapshot is what it was: laws 2, 3 and 4. At the end everything is
 // deleted and nothing may be left; and the same requests, cut into entries and
 // calls of Apply anyhow, must give the same answers and the same digest.
-// O3_SEED=n replays; O3_NIGHTLY=1 runs 10,000, which takes up to ten minutes.
-func TestHistories(t *testing.T) {
-	seed := kvtest.Seed(t)
-	n, limit := 200, time.Minute
+// O3_SEED=n replays; O3_NIGHTLY=1 runs fifty times as many, for up to nine minutes.
+func TestHistories(t *testing.T) { runHistories(t, 200, often, events, true) }
+
+// TestHistoriesOfLifecycle is TestHistories with many scans: law 5, as far as
+// commands keep it.
+func TestHistoriesOfLifecycle(t *testing.T) { runHistories(t, 80, oftenScans, scanEvents, false) }
+
+func runHistories(t *testing.T, n int, often, events []string, pairs bool) {
+	seed, limit := kvtest.Seed(t), time.Minute
 	if testing.Short() {
-		n = 60
+		n = min(n, 60)
 	}
 	if os.Getenv("O3_NIGHTLY") != "" {
-		n, limit = 10_000, 18*time.Minute
+		n, limit = 50*n, 9*time.Minute
 	}
 	if d, ok := t.Deadline(); ok {
 		limit = min(limit, time.Until(d)/2)
@@ -58,7 +63,7 @@ func TestHistories(t *testing.T) {
 				t.Parallel()
 				for i := w; i < n && time.Since(start) < limit && !failed.Load(); i += workers {
 					c := newCoverage()
-					runHistory(t, seed+uint64(i), c)
+					runHistory(t, seed+uint64(i), often, c)
 					if t.Failed() {
 						failed.Store(true)
 					}
@@ -71,13 +76,13 @@ func TestHistories(t *testing.T) {
 		}
 	})
 	if !t.Failed() {
-		all.report(t, ran)
+		all.report(t, ran, events, pairs)
 	}
 }
 
-func runHistory(t *testing.T, seed uint64, c coverage) {
+func runHistory(t *testing.T, seed uint64, often []string, c coverage) {
 	h := newHistory(t, seed, c)
-	h.run(30 + h.rng.IntN(100))
+	h.run(30+h.rng.IntN(100), often)
 	h.end()
 	h.replay()
 	h.checkDerived()
@@ -88,26 +93,27 @@ func runHistory(t *testing.T, seed uint64, c coverage) {
 
 // history is one random run and its model.
 type history struct {
-	t       *testing.T
-	rng     *rand.Rand
-	d       *fsmtest.Driver
-	cover   coverage
-	buckets map[string]*mbucket
-	used    map[uint64]bool      // every object id ever seen
-	stored  map[block.ID]bool    // every block a row ever named
-	gone    map[block.ID]bool    // blocks that were freed for good
-	blocks  uint64               // the latest block that was written
-	seq     map[uint64]uint64    // of each client session
-	reclaim []*mreclaim          // deleted snapshots that are not reclaimed yet
-	sent    []sentRequest        // stamped ones
-	again   func() proto.Message // the latest put or part once more, nil when that would be another
-	holds   map[string]uint64    // where each lease on the log was last
-	scratch string               // a directory for diffs
-	lazy    bool                 // check after some commands only
-	before  string               // the act before the last
-	last    string
-	line    string
-	where   string // what is compared, for errors
+	t         *testing.T
+	rng       *rand.Rand
+	d         *fsmtest.Driver
+	cover     coverage
+	buckets   map[string]*mbucket
+	used      map[uint64]bool      // every object id ever seen
+	stored    map[block.ID]bool    // every block a row ever named
+	gone      map[block.ID]bool    // blocks that were freed for good
+	blocks    uint64               // the latest block that was written
+	seq       map[uint64]uint64    // of each client session
+	reclaim   []*mreclaim          // deleted snapshots that are not reclaimed yet
+	sent      []sentRequest        // stamped ones
+	again     func() proto.Message // the latest put or part once more, nil when that would be another
+	holds     map[string]uint64    // where each lease on the log was last
+	suspended bool                 // all lifecycle scans
+	scratch   string               // a directory for diffs
+	lazy      bool                 // check after some commands only
+	before    string               // the act before the last
+	last      string
+	line      string
+	where     string // what is compared, for errors
 }
 
 // sentRequest is a stamped request and its answer.
@@ -130,6 +136,9 @@ func newHistory(t *testing.T, seed uint64, c coverage) *history {
 		layout := h.pick([]string{"OBS", "FSO", "FSO"})
 		h.d.Must(t, &o3v1.CreateBucketRequest{Volume: "s3v", Bucket: name, Layout: layout})
 		h.buckets[name] = newBucket(layout == "FSO")
+		if h.rng.IntN(3) > 0 {
+			h.rule(name, h.buckets[name])
+		}
 	}
 	return h
 }
@@ -150,6 +159,7 @@ var acts = map[string]func(*history) errs.Kind{
 	"createSnapshot": (*history).createSnapshot, "renameSnapshot": (*history).renameSnapshot,
 	"deleteSnapshot": (*history).deleteSnapshot, "reclaim": (*history).reclaimSnapshot,
 	"restore": (*history).restore, "copyOut": (*history).copyOut,
+	"lifecycle": (*history).lifecycle, "scan": (*history).scan, "trash": (*history).trash,
 }
 
 // often are acts that come more often than the others.
@@ -158,7 +168,12 @@ var often = []string{
 	"createSnapshot", "deleteSnapshot", "restore", "restore", "reclaim", "update",
 }
 
-func (h *history) run(ops int) {
+// oftenScans are acts that come more often where lifecycle is tested.
+var oftenScans = slices.Concat(slices.Repeat([]string{"scan"}, 20), slices.Repeat([]string{"put", "mkdir", "subtree"}, 4), []string{
+	"rename", "delete", "update", "createSnapshot", "createUpload", "createUpload", "lifecycle", "trash", "trash", "trash",
+})
+
+func (h *history) run(ops int, often []string) {
 	names := slices.Concat(slices.Sorted(maps.Keys(acts)), often)
 	for range ops {
 		name := names[h.rng.IntN(len(names))]
@@ -706,6 +721,7 @@ func (h *history) bucket() errs.Kind {
 		layout := h.pick([]string{"OBS", "FSO"})
 		h.send(&o3v1.CreateBucketRequest{Volume: "s3v", Bucket: name, Layout: layout}, errs.OK)
 		h.buckets[name] = newBucket(layout == "FSO")
+		h.rule(name, h.buckets[name])
 	}
 	return a.Kind
 }

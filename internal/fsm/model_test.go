@@ -103,6 +103,7 @@ type mbucket struct {
 	quota   cost // 0: none
 	snaps   []*msnap
 	lines   *lineages
+	life    mlife
 }
 
 func newBucket(tree bool) *mbucket {

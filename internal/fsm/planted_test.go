@@ -56,7 +56,7 @@ var planted = []struct{ name, file, old, new string }{
 // the test keeps the lists in step with the sources.
 func TestPlanted(t *testing.T) {
 	all := slices.Clone(plantedPast)
-	for _, p := range slices.Concat(planted, plantedDerived) {
+	for _, p := range slices.Concat(planted, plantedDerived, plantedLifecycle) {
 		all = append(all, plantedPast[0])
 		all[len(all)-1].name, all[len(all)-1].changes = p.name, []change{{p.file, p.old, p.new}}
 	}
@@ -113,7 +113,7 @@ func mustFail(t *testing.T, changed map[string]string) {
 		t.Fatal(err)
 	}
 	out, found := "", false
-	for _, test := range []string{"^TestHistories$", "^TestCrash$"} {
+	for _, test := range []string{"^TestHistories$", "^TestHistoriesOfLifecycle$", "^TestCrash$"} {
 		if out, found = runWith(t, overlay, test); found {
 			break
 		}

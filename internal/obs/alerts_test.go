@@ -19,6 +19,9 @@ func TestAlerts(t *testing.T) {
 	var known []string
 	for _, m := range Table() {
 		known = append(known, m.Name)
+		if m.Type == Histogram {
+			known = append(known, m.Name+"_count", m.Name+"_sum", m.Name+"_bucket")
+		}
 	}
 	names := regexp.MustCompile(`\bo3_[a-z_]+`).FindAllString(string(raw), -1)
 	for _, n := range names {

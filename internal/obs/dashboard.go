@@ -61,6 +61,10 @@ func dashboard() []dashRow {
 			{"Time to apply a message, 99th percentile", "s", []string{"apply", quantile("0.99", "o3_recon_apply_seconds", "")}},
 			{"Generations made, by reason and result", "short", []string{"{{reason}} {{result}}", "sum by (reason, result) (increase(o3_recon_syncs_total{" + dashFilter + "}[$__rate_interval])) > 0"}},
 			{"State", "short", []string{"{{instance}} {{state}}", gauge("o3_recon_state") + " == 1", "{{instance}} {{phase}}", gauge("o3_recon_building") + " == 1"}},
+			{"Stage: state", "short", []string{"{{instance}} {{state}}", gauge("o3_recon_staging_state") + " == 1"}},
+			{"Stage: progress", "percent", []string{"{{instance}}", gauge("o3_recon_staging_progress_percent"), "{{task}}", gauge("o3_recon_task_staging_progress_percent")}},
+			{"Stage: disk and memory", "bytes", []string{"{{instance}} disk", gauge("o3_recon_staging_disk_bytes"), "{{instance}} memory", gauge("o3_recon_staging_memory_bytes")}},
+			{"Stages that came to nothing", "short", []string{"{{instance}} {{reason}}", "sum by (instance, reason) (increase(o3_recon_staging_operations_failures_total{" + dashFilter + "}[$__rate_interval])) > 0"}},
 		}},
 	}
 }

@@ -18,6 +18,24 @@ type Check struct {
 	// Run returns a detail worth showing, or why the component is down. It
 	// must return soon after ctx ends, at the latest after CheckTimeout.
 	Run func(ctx context.Context) (detail string, err error)
+	// Look is in place of Run for a component that has more to tell; Needed is
+	// filled in.
+	Look func(ctx context.Context) Component
+}
+
+// run asks it.
+func (c Check) run(ctx context.Context) Component {
+	if c.Look != nil {
+		one := c.Look(ctx)
+		one.Needed = c.Needed
+		return one
+	}
+	detail, err := c.Run(ctx)
+	one := Component{Status: Up, Needed: c.Needed, Detail: detail}
+	if err != nil {
+		one.Status, one.Error = Down, err.Error()
+	}
+	return one
 }
 
 // CheckTimeout is how long all checks of one question may take together.
@@ -60,12 +78,20 @@ type State struct {
 	Components map[string]Component `json:"components"`
 }
 
+// The statuses of components.
+const (
+	Up      = "up"
+	Down    = "down"
+	Unknown = "unknown" // between two of the others
+)
+
 // Component is one check's answer.
 type Component struct {
-	Status string `json:"status"` // up, down
-	Needed bool   `json:"needed"`
-	Detail string `json:"detail,omitempty"`
-	Error  string `json:"error,omitempty"`
+	Status  string         `json:"status"` // Up, Down, Unknown
+	Needed  bool           `json:"needed"`
+	Detail  string         `json:"detail,omitempty"`
+	Details map[string]any `json:"details,omitempty"` // for programs
+	Error   string         `json:"error,omitempty"`
 }
 
 // Ask runs every check. Status is down when a needed one fails.
@@ -77,13 +103,9 @@ func (h *Health) Ask(ctx context.Context) State {
 	defer cancel()
 	s := State{Status: "up", Version: h.version, Uptime: int64(time.Since(h.started).Seconds()), Components: map[string]Component{}}
 	for _, c := range checks {
-		detail, err := c.Run(ctx)
-		one := Component{Status: "up", Needed: c.Needed, Detail: detail}
-		if err != nil {
-			one.Status, one.Error = "down", err.Error()
-			if c.Needed {
-				s.Status = "down"
-			}
+		one := c.run(ctx)
+		if c.Needed && one.Status == Down {
+			s.Status = "down"
 		}
 		s.Components[c.Name] = one
 	}

@@ -80,7 +80,7 @@ func TestTable(t *testing.T) {
 	o := New(Options{Version: "v1"})
 	seen := map[string]bool{}
 	for _, m := range Table() {
-		ozones := m.Name == "numSnapshotDiffJobs" // what Ozone's dashboards look for
+		ozones := m.Name == "numSnapshotDiffJobs" || strings.HasPrefix(m.Name, ozoneLifecycle) // what Ozone's dashboards look for
 		if seen[m.Name] || !strings.HasPrefix(m.Name, "o3_") && !ozones || m.Help == "" || strings.HasSuffix(m.Help, ".") || m.Unit == "" {
 			t.Errorf("%+v", m)
 		}

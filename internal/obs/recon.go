@@ -43,16 +43,16 @@ func reconTable() []Metric {
 	}
 }
 
-// Recon is what Recon reports.
-func (o *Obs) Recon() recon.Listener {
+// Recon is what Recon reports; enhanced: also of single tasks of a stage.
+func (o *Obs) Recon(enhanced bool) recon.Listener {
 	r := &reconSteps{o: o}
 	apply, took := o.Histogram("o3_recon_apply_seconds"), o.Histogram("o3_recon_sync_seconds")
 	for _, reason := range []recon.Reason{recon.ReasonFirst, recon.ReasonManual, recon.ReasonRebuild, recon.ReasonTruncated, recon.ReasonOther,
-		recon.ReasonDigest, recon.ReasonGap, recon.ReasonDecode, recon.ReasonTasks, recon.ReasonDamaged} {
+		recon.ReasonDigest, recon.ReasonGap, recon.ReasonDecode, recon.ReasonTasks, recon.ReasonDamaged, recon.ReasonDisk, recon.ReasonVersion, recon.ReasonIncremental} {
 		o.Counter("o3_recon_syncs_total", string(reason), "ok") // shown with 0 from the start
 		o.Counter("o3_recon_syncs_total", string(reason), "failed")
 	}
-	return recon.Listener{
+	l := recon.Listener{
 		State: func(from, to recon.State, why error) {
 			if to == recon.StateFollowing {
 				o.Log.Info("recon: the OM is followed", "was", string(from))
@@ -91,6 +91,8 @@ func (o *Obs) Recon() recon.Listener {
 		},
 		Failed: func(what string, err error) { o.ReconFailed(what, err) },
 	}
+	o.staging(&l, enhanced)
+	return l
 }
 
 // ReconFailed tells of something that went wrong in Recon and is tried again.
@@ -175,7 +177,7 @@ func (o *Obs) SampleRecon(status func() recon.Status) {
 			done, phase = st.Building.Done, st.Building.Phase
 		}
 		s.Set("o3_recon_building_done", float64(done))
-		for _, p := range []recon.Phase{recon.PhaseImage, recon.PhaseRebuild, recon.PhaseCatchUp, recon.PhaseSwitch} {
+		for _, p := range []recon.Phase{recon.PhaseImage, recon.PhaseRebuild, recon.PhaseCatchUp, recon.PhaseValidate, recon.PhaseSwitch} {
 			s.Set("o3_recon_building", truth(phase == p), string(p))
 		}
 		for _, t := range task.All() {

@@ -34,7 +34,7 @@ func latencyBuckets() []float64 {
 // Table returns every metric of ours, in the order of docs/metrics.md. The Go
 // runtime and the process add theirs (go_*, process_*).
 func Table() []Metric {
-	return slices.Concat(processTable(), storeTable(), raftTable(), blockTable(), reclaimTable(), snapshotTable(), imageTable(), transferTable(), bootstrapTable(), reconTable())
+	return slices.Concat(processTable(), storeTable(), raftTable(), blockTable(), reclaimTable(), snapshotTable(), lifecycleTable(), imageTable(), transferTable(), bootstrapTable(), reconTable(), stagingTable())
 }
 
 // processTable returns the metrics of the process and its listeners.

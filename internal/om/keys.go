@@ -44,10 +44,13 @@ func (s *Service) CommitKey(ctx context.Context, r *o3v1.CommitKeyRequest) (*o3v
 		if err != nil {
 			return nil, err
 		}
+		s.foretell(r.Volume, r.Bucket, resp.Key)
 		return &o3v1.CommitKeyResponse{Key: resp.Key}, nil
 	}
 	r.DeadlineMs = s.deadline(r.DataMs)
-	return propose[o3v1.CommitKeyResponse](ctx, s, request{command.CommitKey, r, r.Stamp, id})
+	resp, err := propose[o3v1.CommitKeyResponse](ctx, s, request{command.CommitKey, r, r.Stamp, id})
+	s.foretell(r.Volume, r.Bucket, resp.GetKey())
+	return resp, err
 }
 
 // deadline returns until when blocks written at dataMs may be named. The sweep
@@ -74,6 +77,7 @@ func (s *Service) GetKey(ctx context.Context, r *o3v1.GetKeyRequest) (*o3v1.GetK
 			return err
 		}
 		resp.Key = e.Info()
+		s.foretell(r.Volume, r.Bucket, resp.Key)
 		if resp.Key.Extents, err = v.Extents(e.Row); err != nil || !r.WithData {
 			return err
 		}
@@ -157,7 +161,9 @@ func (s *Service) CopyKey(ctx context.Context, r *o3v1.CopyKeyRequest) (*o3v1.Co
 	if err != nil {
 		return nil, err
 	}
-	return propose[o3v1.CopyKeyResponse](ctx, s, request{command.CopyKey, r, r.Stamp, id})
+	resp, err := propose[o3v1.CopyKeyResponse](ctx, s, request{command.CopyKey, r, r.Stamp, id})
+	s.foretell(r.Volume, r.Bucket, resp.GetKey())
+	return resp, err
 }
 
 // mayCopy checks that the caller may read the source and write to the bucket,

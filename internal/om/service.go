@@ -49,8 +49,11 @@ type Options struct {
 	// older than half of it cannot be named any more. 0: 24 h.
 	SweepGrace time.Duration
 
-	// Settings returns a number that grows whenever volumes, buckets, users or
-	// access keys change, before the change is answered: what was read under it
+	// LifecycleDay is the length of a day of lifecycle rules; 0: 24 h.
+	LifecycleDay time.Duration
+
+	// Settings returns a number that grows whenever volumes, buckets, lifecycle
+	// configurations, users or access keys change, before the change is answered: what was read under it
 	// may be kept while it stays. Nil: nothing is kept.
 	Settings func() uint64
 
@@ -77,9 +80,11 @@ type Blocks interface {
 
 // Service is the namespace manager. It implements o3v1connect.OMHandler.
 type Service struct {
-	o       Options
-	buckets kept[view.Bucket]
-	secrets kept[credential]
+	o        Options
+	buckets  kept[view.Bucket]
+	secrets  kept[credential]
+	inForce  kept[inForce]
+	compiled compiled
 }
 
 // credential is what Secret answers.

@@ -17,7 +17,9 @@ func (s *Service) CreateUpload(ctx context.Context, r *o3v1.CreateUploadRequest)
 	if err != nil {
 		return nil, err
 	}
-	return propose[o3v1.CreateUploadResponse](ctx, s, request{command.CreateUpload, r, r.Stamp, id})
+	resp, err := propose[o3v1.CreateUploadResponse](ctx, s, request{command.CreateUpload, r, r.Stamp, id})
+	s.foretellUpload(r.Volume, r.Bucket, resp.GetUpload())
+	return resp, err
 }
 
 // CommitPart publishes a part whose bytes are durable.
@@ -54,6 +56,7 @@ func (s *Service) GetUpload(ctx context.Context, r *o3v1.GetUploadRequest) (*o3v
 			return err
 		}
 		resp.Upload, _, err = v.Upload(b, r.Key, r.UploadId)
+		s.foretellUpload(r.Volume, r.Bucket, resp.Upload)
 		return err
 	})
 }
@@ -89,6 +92,7 @@ func (s *Service) ListParts(ctx context.Context, r *o3v1.ListPartsRequest) (*o3v
 			return err
 		}
 		resp.Upload = info
+		s.foretellUpload(r.Volume, r.Bucket, info)
 		resp.Parts, resp.Truncated, err = v.Parts(b, id, r.NumberMarker, limit(r.Limit, command.MaxParts), r.Full)
 		return err
 	})
@@ -103,7 +107,9 @@ func (s *Service) CompleteUpload(ctx context.Context, r *o3v1.CompleteUploadRequ
 	if err != nil {
 		return nil, err
 	}
-	return propose[o3v1.CompleteUploadResponse](ctx, s, request{command.CompleteUpload, r, r.Stamp, id})
+	resp, err := propose[o3v1.CompleteUploadResponse](ctx, s, request{command.CompleteUpload, r, r.Stamp, id})
+	s.foretell(r.Volume, r.Bucket, resp.GetKey())
+	return resp, err
 }
 
 // AbortUpload gives up an upload and its parts.

@@ -102,6 +102,9 @@ func apply(g *generation.Generation, m *o3v1.ReadLogResponse) error {
 
 func advance(g *generation.Generation, list []consensus.Entry) error {
 	if err := g.Apply(list); err != nil {
+		if diskFull(err) {
+			return &broken{ReasonDisk, err}
+		}
 		return &broken{ReasonTasks, err}
 	}
 	return nil

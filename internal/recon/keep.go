@@ -6,6 +6,7 @@ import (
 	"time"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/recon/staging"
 )
 
 // keepFollowing follows the OM with the generation in force, whichever it is.
@@ -13,7 +14,7 @@ func (s *Service) keepFollowing(ctx context.Context) error {
 	backoff := s.o.Backoff
 	for at := 0; ctx.Err() == nil; {
 		cur, changed := s.now()
-		if cur == nil {
+		if cur == nil || cur.paused {
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -32,7 +33,7 @@ func (s *Service) keepFollowing(ctx context.Context) error {
 		}
 		if b := (*broken)(nil); errors.As(err, &b) {
 			s.set(StateSyncing, b.err)
-			s.wish(ask{reason: b.reason, detail: b.err.Error()})
+			s.wish(ask{kind: s.remedy(b.reason), reason: b.reason, detail: b.err.Error()})
 			select { // nothing can be followed until there is another generation
 			case <-changed:
 			case <-ctx.Done():
@@ -43,22 +44,36 @@ func (s *Service) keepFollowing(ctx context.Context) error {
 			backoff = s.o.Backoff
 		}
 		s.set(StateRetrying, err)
+		if !heard && !cur.g.Agrees() {
+			s.wish(ask{kind: staging.Local, reason: ReasonDamaged, detail: "after a crash the tables are ahead of the replica, and the OM does not answer"})
+		}
 		at++ // the next source, if there is one
-		wait := time.NewTimer(backoff)
+		fired, stop := s.clock.Timer(backoff)
 		select {
-		case <-wait.C:
+		case <-fired:
 		case <-changed:
 		case <-ctx.Done():
 		}
-		wait.Stop()
+		stop()
 		backoff = min(2*backoff, s.o.MaxBackoff)
 	}
 	return nil
 }
 
+// remedy is what a generation is made of when the one in force can be followed no
+// more.
+func (s *Service) remedy(r Reason) staging.Kind {
+	if r == ReasonDisk && !s.o.Staging.Disabled {
+		return staging.Incremental // there is nothing wrong with it: it could not be written
+	}
+	return staging.Full
+}
+
 // followOne follows one source until it fails or there is another generation; it
 // reports whether anything was heard.
 func (s *Service) followOne(ctx context.Context, cur *served, changed <-chan struct{}, src Source) (any bool, err error) {
+	cur.follow.Lock()
+	defer cur.follow.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -71,7 +86,7 @@ func (s *Service) followOne(ctx context.Context, cur *served, changed <-chan str
 		case <-ctx.Done():
 		}
 	}()
-	flushed, applied := time.Now(), cur.g.Position().Index
+	flushed, applied := s.clock.Now(), cur.g.Position().Index
 	err = follow(ctx, cur.g, src, func(m *o3v1.ReadLogResponse, took time.Duration) {
 		if !any {
 			any = true
@@ -84,9 +99,9 @@ func (s *Service) followOne(ctx context.Context, cur *served, changed <-chan str
 		if len(m.Entries) > 0 && s.o.Listener.Applied != nil {
 			s.o.Listener.Applied(len(m.Entries), took)
 		}
-		if index := cur.g.Position().Index; index > applied && time.Since(flushed) >= s.o.FlushInterval {
+		if index := cur.g.Position().Index; index > applied && s.clock.Now().Sub(flushed) >= s.o.FlushInterval {
 			s.failed("flush", cur.g.Flush())
-			flushed, applied = time.Now(), index
+			flushed, applied = s.clock.Now(), index
 		}
 	}, nil)
 	return any, err

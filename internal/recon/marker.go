@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 
-	"o3/internal/durable"
 	"o3/internal/errs"
 )
 
@@ -17,9 +14,12 @@ import (
 // (docs/formats/recon.md). Replacing it is the switch.
 const currentFile = "current"
 
-type current struct {
+// marker is its content.
+type marker struct {
 	Format     int    `json:"format"`
 	Generation string `json:"generation"`
+	SinceMs    int64  `json:"sinceMs,omitempty"`  // when it came into force, Unix milliseconds
+	Previous   string `json:"previous,omitempty"` // the one before, which is kept
 }
 
 const currentFormat = 1
@@ -28,38 +28,49 @@ var generationForm = regexp.MustCompile(`^generation-([0-9]{10})$`)
 
 func generationName(n uint64) string { return fmt.Sprintf("generation-%010d", n) }
 
-// readCurrent returns the generation in force, "" when there is none yet.
-func readCurrent(dir string) (string, error) {
-	path := filepath.Join(dir, currentFile)
-	raw, err := os.ReadFile(path)
+// generationNumber is the inverse of generationName.
+func generationNumber(name string) (n uint64, ok bool) {
+	m := generationForm.FindStringSubmatch(name)
+	if m == nil {
+		return 0, false
+	}
+	for _, d := range m[1] {
+		n = n*10 + uint64(d-'0')
+	}
+	return n, true
+}
+
+// readCurrent returns what is in force; no generation when there is none yet.
+func (d *directory) readCurrent() (m marker, err error) {
+	path := d.path(currentFile)
+	raw, err := d.read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return marker{Format: currentFormat}, nil
 	}
 	if err != nil {
-		return "", errs.Wrap(errs.Internal, path, err)
+		return m, errs.Wrap(errs.Internal, path, err)
 	}
-	var c current
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return "", errs.New(errs.Corrupt, path, "it does not name a generation: "+err.Error())
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, errs.New(errs.Corrupt, path, "it does not name a generation: "+err.Error())
 	}
-	if c.Format > currentFormat {
-		return "", errs.New(errs.FormatTooNew, path, fmt.Sprintf("it has format %d, this program knows formats up to %d", c.Format, currentFormat))
+	if m.Format > currentFormat {
+		return m, errs.New(errs.FormatTooNew, path, fmt.Sprintf("it has format %d, this program knows formats up to %d", m.Format, currentFormat))
 	}
-	if c.Format < 1 || !generationForm.MatchString(c.Generation) {
-		return "", errs.New(errs.Corrupt, path, "it does not name a generation")
+	if m.Format < 1 || !generationForm.MatchString(m.Generation) || m.Previous != "" && !generationForm.MatchString(m.Previous) {
+		return m, errs.New(errs.Corrupt, path, "it does not name a generation")
 	}
-	return c.Generation, nil
+	return m, nil
 }
 
 // writeCurrent puts a generation into force, durably.
-func writeCurrent(dir, name string) error {
-	raw, err := json.Marshal(current{currentFormat, name})
+func (d *directory) writeCurrent(m marker) error {
+	m.Format = currentFormat
+	raw, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, currentFile)
-	if err := durable.WriteFile(path, append(raw, '\n')); err != nil {
-		return errs.Wrap(errs.Internal, path, err)
+	if err := d.write(d.path(currentFile), append(raw, '\n')); err != nil {
+		return errs.Wrap(diskKind(err), d.path(currentFile), err)
 	}
 	return nil
 }

@@ -212,6 +212,8 @@ type rig struct {
 	t    *testing.T
 	om   *om
 	stop func() error
+
+	cancel context.CancelFunc // begins to stop
 }
 
 func (o *om) follow(t *testing.T, dir string, change func(*recon.Options)) *rig {
@@ -219,6 +221,7 @@ func (o *om) follow(t *testing.T, dir string, change func(*recon.Options)) *rig 
 	opts := recon.Options{
 		Dir: dir, Sources: []recon.Source{o}, FlushInterval: time.Millisecond, Backoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
 		Generation: generation.Options{CacheBytes: 8 << 20, MemoryBytes: 4 << 20}, Rebuild: task.RebuildOptions{Memory: 1 << 16},
+		Staging: recon.StagingOptions{Retention: -1, RetryDelay: time.Millisecond, Threads: 2},
 	}
 	if change != nil {
 		change(&opts)
@@ -238,7 +241,7 @@ func (o *om) follow(t *testing.T, dir string, change func(*recon.Options)) *rig 
 			t.Error(err)
 		}
 	})
-	return &rig{s, t, o, stop}
+	return &rig{s, t, o, stop, cancel}
 }
 
 // until waits for a condition.
@@ -252,7 +255,7 @@ func (r *rig) until(what string, f func(recon.Status) bool) recon.Status {
 			return st
 		}
 		if time.Now().After(end) {
-			r.t.Fatalf("%s does not come to be: %+v", what, r.Status())
+			r.t.Fatalf("%s does not come to be: %+v\n%+v", what, r.Status(), r.Staging())
 		}
 	}
 	panic("unreachable")

@@ -20,10 +20,11 @@ type Phase string
 
 // The phases.
 const (
-	PhaseImage   Phase = "IMAGE"
-	PhaseRebuild Phase = "REBUILD"
-	PhaseCatchUp Phase = "CATCH_UP"
-	PhaseSwitch  Phase = "SWITCH"
+	PhaseImage    Phase = "IMAGE"
+	PhaseRebuild  Phase = "REBUILD"
+	PhaseCatchUp  Phase = "CATCH_UP"
+	PhaseValidate Phase = "VALIDATE"
+	PhaseSwitch   Phase = "SWITCH"
 )
 
 // Reason is why a generation was made.
@@ -31,16 +32,19 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonFirst     Reason = "FIRST_START"
-	ReasonManual    Reason = "MANUAL_TRIGGER"
-	ReasonRebuild   Reason = "MANUAL_OM_DB_REBUILD"
-	ReasonTruncated Reason = "LOG_DOES_NOT_REACH_BACK"
-	ReasonOther     Reason = "SOURCE_HAS_ANOTHER_HISTORY"
-	ReasonDigest    Reason = "DIGEST_DIFFERS"
-	ReasonGap       Reason = "INDEX_GAP"
-	ReasonDecode    Reason = "ENTRY_NOT_UNDERSTOOD"
-	ReasonTasks     Reason = "TASK_FAILURES"
-	ReasonDamaged   Reason = "LOCAL_STATE_DAMAGED"
+	ReasonFirst       Reason = "FIRST_START"
+	ReasonManual      Reason = "MANUAL_TRIGGER"
+	ReasonRebuild     Reason = "MANUAL_OM_DB_REBUILD"
+	ReasonTruncated   Reason = "LOG_DOES_NOT_REACH_BACK"
+	ReasonOther       Reason = "SOURCE_HAS_ANOTHER_HISTORY"
+	ReasonDigest      Reason = "DIGEST_DIFFERS"
+	ReasonGap         Reason = "INDEX_GAP"
+	ReasonDecode      Reason = "ENTRY_NOT_UNDERSTOOD"
+	ReasonTasks       Reason = "TASK_FAILURES"
+	ReasonDamaged     Reason = "LOCAL_STATE_DAMAGED"
+	ReasonDisk        Reason = "DISK_FULL"
+	ReasonVersion     Reason = "TABLES_OF_ANOTHER_VERSION"
+	ReasonIncremental Reason = "INCREMENTAL_STAGING"
 )
 
 // Building is a generation in the making.

@@ -11,6 +11,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
+	"o3/internal/lifecycle/rule"
 	"o3/internal/ns"
 )
 
@@ -19,6 +20,7 @@ import (
 var detailFields = [...]protoreflect.Name{
 	"to", "overwrite", "recursive", "owner", "quota_bytes", "quota_names", "set_grants", "grants", "set_tags", "tags",
 	"layout", "role", "disabled", "replace", "description", "upload_id", "number", "name", "prefix", "exact", "dry_run", "from_key",
+	"reason",
 }
 
 // detailsOf returns those of a message that it has.
@@ -64,6 +66,8 @@ func (c *Call) describe(m proto.Message, fields []protoreflect.FieldDescriptor) 
 		}
 	case *o3v1.CreateAccessKeyRequest:
 		c.keyID(q.Id)
+	case *o3v1.SetLifecycleRequest:
+		c.detail("rules", rule.Summary(q.Configuration.GetRules()))
 	case *o3v1.RenameSnapshotRequest:
 		c.detail("to", "/"+q.Volume+"/"+q.Bucket+"/"+ns.SnapshotPrefix+"/"+q.To)
 	case *o3v1.RestoreSnapshotRequest:

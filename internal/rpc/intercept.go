@@ -149,6 +149,7 @@ type method struct {
 var unstamped = [...]string{
 	o3v1connect.OMStartScrubProcedure, o3v1connect.OMRestoreSnapshotProcedure,
 	o3v1connect.OMSubmitDiffProcedure, o3v1connect.OMCancelDiffProcedure, o3v1connect.OMForgetDiffProcedure,
+	o3v1connect.OMSuspendLifecycleProcedure, o3v1connect.OMResumeLifecycleProcedure, o3v1connect.OMRunLifecycleProcedure,
 }
 
 // methodsOf returns the RPCs of the services, by SERVICE/METHOD. A request with a

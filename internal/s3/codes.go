@@ -57,6 +57,7 @@ var codes = map[string]code{
 	"NoSuchConfiguration":                {http.StatusNotFound, "The specified configuration does not exist."},
 	"NoSuchJob":                          {http.StatusNotFound, "The specified job does not exist."},
 	"NoSuchKey":                          {http.StatusNotFound, "The specified key does not exist."},
+	"NoSuchLifecycleConfiguration":       {http.StatusNotFound, "The lifecycle configuration does not exist"},
 	"NoSuchSnapshot":                     {http.StatusNotFound, "The specified snapshot does not exist."},
 	"NoSuchTagSet":                       {http.StatusNotFound, "The TagSet does not exist."},
 	"NoSuchUpload":                       {http.StatusNotFound, "The specified multipart upload does not exist. The upload ID might not be valid, or the multipart upload might have been aborted or completed."},

@@ -48,6 +48,7 @@ func (g *Gateway) completeUpload(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	r.setExpiration(key)
 	return reply{status: http.StatusOK, document: &xmlapi.CompletedUpload{
 		Location: r.location(), Bucket: r.bucket, Key: r.key, ETag: etagOf(key),
 		Checksums: checksums(key.Checksum), ChecksumType: checksumType(key.Checksum),

@@ -122,6 +122,7 @@ func (r *request) describe(key *o3v1.KeyInfo) {
 	if r.query.has("versionId") {
 		r.set("X-Amz-Version-Id", "null")
 	}
+	r.setExpiration(key)
 }
 
 // overrides are the response-* parameters and the headers they replace.

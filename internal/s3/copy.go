@@ -115,6 +115,7 @@ func (g *Gateway) copyObject(r *request) (reply, error) {
 			return reply{}, err
 		}
 		k := got.Key
+		r.setExpiration(k)
 		return reply{status: http.StatusOK, document: &xmlapi.Copied{
 			LastModified: modified(k), ETag: etagOf(k), Checksums: checksums(k.Checksum), ChecksumType: checksumType(k.Checksum),
 		}}, nil

@@ -25,6 +25,7 @@ const (
 	hUpload                            // algorithm and type of a checksum to come
 	hComplete                          // expected size and type of a whole upload
 	hAttributes                        // which attributes to show
+	hLifecycle                         // of a lifecycle configuration
 	hAll         headerSet = 1<<16 - 1
 )
 
@@ -73,22 +74,23 @@ var headerRules = map[string]headerRule{
 	"X-Amz-Tagging": {in: hTags},
 	"X-Amz-Acl": {in: hACL, values: only("private", "public-read", "public-read-write", "authenticated-read",
 		"aws-exec-read", "bucket-owner-read", "bucket-owner-full-control", "log-delivery-write")},
-	"X-Amz-Object-Attributes":               {in: hAttributes},
-	"X-Amz-Max-Parts":                       {in: hAttributes},
-	"X-Amz-Part-Number-Marker":              {in: hAttributes},
-	"X-Amz-If-Match-Size":                   {in: hDelete},
-	"X-Amz-Object-Ownership":                {in: hCreate, values: only("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")},
-	"X-O3-Layout":                           {in: hCreate},
-	"X-Amz-Metadata-Directive":              {in: hCopy, values: map[string]string{"COPY": "ok", "REPLACE": "ok"}},
-	"X-Amz-Tagging-Directive":               {in: hCopy, values: map[string]string{"COPY": "ok", "REPLACE": "ok"}},
-	"X-Amz-Copy-Source":                     {in: hSource},
-	"X-Amz-Copy-Source-Range":               {in: hSourceRange},
-	"X-Amz-Copy-Source-If-Match":            {in: hSource},
-	"X-Amz-Copy-Source-If-None-Match":       {in: hSource},
-	"X-Amz-Copy-Source-If-Modified-Since":   {in: hSource},
-	"X-Amz-Copy-Source-If-Unmodified-Since": {in: hSource},
-	"X-Amz-Source-Expected-Bucket-Owner":    {in: hSource},
-	"X-Amz-Bucket-Object-Lock-Enabled":      {in: hCreate, values: only("false", "true", "True", "TRUE")},
+	"X-Amz-Object-Attributes":                      {in: hAttributes},
+	"X-Amz-Max-Parts":                              {in: hAttributes},
+	"X-Amz-Part-Number-Marker":                     {in: hAttributes},
+	"X-Amz-If-Match-Size":                          {in: hDelete},
+	"X-Amz-Object-Ownership":                       {in: hCreate, values: only("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")},
+	"X-O3-Layout":                                  {in: hCreate},
+	"X-Amz-Metadata-Directive":                     {in: hCopy, values: map[string]string{"COPY": "ok", "REPLACE": "ok"}},
+	"X-Amz-Tagging-Directive":                      {in: hCopy, values: map[string]string{"COPY": "ok", "REPLACE": "ok"}},
+	"X-Amz-Copy-Source":                            {in: hSource},
+	"X-Amz-Copy-Source-Range":                      {in: hSourceRange},
+	"X-Amz-Copy-Source-If-Match":                   {in: hSource},
+	"X-Amz-Copy-Source-If-None-Match":              {in: hSource},
+	"X-Amz-Copy-Source-If-Modified-Since":          {in: hSource},
+	"X-Amz-Copy-Source-If-Unmodified-Since":        {in: hSource},
+	"X-Amz-Source-Expected-Bucket-Owner":           {in: hSource},
+	"X-Amz-Transition-Default-Minimum-Object-Size": {in: hLifecycle, values: only(minimumSize, "varies_by_storage_class")},
+	"X-Amz-Bucket-Object-Lock-Enabled":             {in: hCreate, values: only("false", "true", "True", "TRUE")},
 
 	// HTTP's own. A body that is a part of something is nowhere understood.
 	"Content-Range":       {},

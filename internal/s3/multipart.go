@@ -39,6 +39,7 @@ func (g *Gateway) createUpload(r *request) (reply, error) {
 	}
 	r.setIf("X-Amz-Checksum-Algorithm", algorithm.String())
 	r.setIf("X-Amz-Checksum-Type", kind.String())
+	r.setAbort(got.Upload)
 	return reply{status: http.StatusOK, document: &xmlapi.InitiateMultipartUpload{
 		Bucket: r.bucket, Key: r.key, UploadID: got.Upload.UploadId,
 	}}, nil
@@ -156,6 +157,7 @@ func (g *Gateway) listParts(r *request) (reply, error) {
 		return reply{}, uploadError(r, err)
 	}
 	u := got.Upload
+	r.setAbort(u)
 	out := &xmlapi.ListParts{
 		Bucket: r.bucket, Key: r.key, UploadID: u.UploadId, Initiator: owner(u.Owner), Owner: owner(u.Owner),
 		PartNumberMarker: marker, MaxParts: limit, EncodingType: encoding,

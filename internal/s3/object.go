@@ -63,6 +63,7 @@ func (g *Gateway) putObject(r *request) (reply, error) {
 	}
 	r.set("Etag", quoted(etagOf(got.Key)))
 	r.setChecksum(got.Key.Checksum)
+	r.setExpiration(got.Key)
 	return reply{status: http.StatusOK}, nil
 }
 

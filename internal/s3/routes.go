@@ -41,6 +41,9 @@ var routes = []route{
 	{"GET", bucketLevel, "tagging", "", "GetBucketTagging", "s3:GetBucketTagging", (*Gateway).getBucketTagging, "", 0},
 	{"PUT", bucketLevel, "tagging", "", "PutBucketTagging", "s3:PutBucketTagging", (*Gateway).putBucketTagging, "", hBody},
 	{"DELETE", bucketLevel, "tagging", "", "DeleteBucketTagging", "s3:PutBucketTagging", (*Gateway).deleteBucketTagging, "", 0},
+	{"GET", bucketLevel, "lifecycle", "", "GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", (*Gateway).getLifecycle, "", 0},
+	{"PUT", bucketLevel, "lifecycle", "", "PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", (*Gateway).putLifecycle, "", hBody | hLifecycle},
+	{"DELETE", bucketLevel, "lifecycle", "", "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", (*Gateway).deleteLifecycle, "", 0},
 
 	// Listings.
 	{"GET", bucketLevel, "", "", "ListObjects", "s3:ListBucket", (*Gateway).listObjects, listParams + " marker list-type", 0},
@@ -95,9 +98,6 @@ var routes = []route{
 	{"GET", bucketLevel, "inventory&id", "", "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration", nil, "", 0},
 	{"PUT", bucketLevel, "inventory", "", "PutBucketInventoryConfiguration", "s3:PutInventoryConfiguration", nil, "", 0},
 	{"DELETE", bucketLevel, "inventory", "", "DeleteBucketInventoryConfiguration", "s3:PutInventoryConfiguration", nil, "", 0},
-	{"GET", bucketLevel, "lifecycle", "", "GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", nil, "", 0},
-	{"PUT", bucketLevel, "lifecycle", "", "PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", nil, "", 0},
-	{"DELETE", bucketLevel, "lifecycle", "", "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", nil, "", 0},
 	{"GET", bucketLevel, "logging", "", "GetBucketLogging", "s3:GetBucketLogging", nil, "", 0},
 	{"PUT", bucketLevel, "logging", "", "PutBucketLogging", "s3:PutBucketLogging", nil, "", 0},
 	{"POST", bucketLevel, "metadataConfiguration", "", "CreateBucketMetadataConfiguration", "s3:CreateBucketMetadataTableConfiguration", nil, "", 0},

@@ -32,6 +32,9 @@ type Namespace interface {
 	ListBuckets(context.Context, *o3v1.ListBucketsRequest) (*o3v1.ListBucketsResponse, error)
 	UpdateBucket(context.Context, *o3v1.UpdateBucketRequest) (*o3v1.UpdateBucketResponse, error)
 	DeleteBucket(context.Context, *o3v1.DeleteBucketRequest) (*o3v1.DeleteBucketResponse, error)
+	SetLifecycle(context.Context, *o3v1.SetLifecycleRequest) (*o3v1.SetLifecycleResponse, error)
+	GetLifecycle(context.Context, *o3v1.GetLifecycleRequest) (*o3v1.GetLifecycleResponse, error)
+	DeleteLifecycle(context.Context, *o3v1.DeleteLifecycleRequest) (*o3v1.DeleteLifecycleResponse, error)
 
 	OpenKey(context.Context, *o3v1.OpenKeyRequest) (*o3v1.OpenKeyResponse, error)
 	CommitKey(context.Context, *o3v1.CommitKeyRequest) (*o3v1.CommitKeyResponse, error)

@@ -30,7 +30,7 @@ import (
 // TestScripts runs the transcripts of testdata/scripts: raw requests, and what they are
 // answered. The commands:
 //
-//	send [as=NAME] [payload=WORD] [skew=D] [presign=D] [length=N] [cut] [after=HEADER]
+//	send [as=NAME] [payload=WORD] [skew=D] [presign=D] [length=N] [cut] [after=HEADER] [body]
 //
 // The input is a request line, header lines, an empty line and a body, which
 // is sent as it stands. as: alice, bob, root (default alice); nobody (no
@@ -42,7 +42,8 @@ import (
 // of an upload of the key "multi" with a part 1 of five bytes, {etag} that
 // part's ETag, {hello} the ETag of the key "hello".
 //
-// The output is the status and, for an error, code, message and elements.
+// The output is the status and, for an error, code, message and elements; with
+// the argument body, the document, without its first line.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := s3test.New(t, s3.Options{InlineMax: 1 << 10}, s3test.Deps{})
@@ -181,6 +182,13 @@ func (x *script) exchange(t *testing.T, d *datadriven.TestData, r *http.Request,
 
 // describe prints a status, and an error without what changes from run to run.
 func describe(t *testing.T, d *datadriven.TestData, resp *http.Response, text []byte) string {
+	if d.HasArg("body") && resp.StatusCode == http.StatusOK {
+		first, rest, _ := strings.Cut(string(text), "\n")
+		if first != "" && !strings.HasPrefix(first, "<?xml") {
+			t.Fatalf("%s: %q is no document", d.Pos, text)
+		}
+		return fmt.Sprintf("%d\n%s\n", resp.StatusCode, rest)
+	}
 	if resp.StatusCode < 300 || len(text) == 0 || resp.Header.Get("Content-Type") != "application/xml" {
 		return fmt.Sprintf("%d %s\n", resp.StatusCode, strings.SplitN(string(text), "\n", 2)[0])
 	}

@@ -14,6 +14,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"o3/internal/errs"
+	"o3/internal/lifecycle/rule"
 	"o3/internal/s3/checksum"
 	"o3/internal/s3/chunked"
 	"o3/internal/s3/sigv4"
@@ -121,6 +122,11 @@ func TestErrorsAreTotal(t *testing.T) {
 			if codes[name].status == 0 {
 				t.Errorf("code %s is not in the table", name)
 			}
+		}
+	}
+	for _, p := range rule.Problems() {
+		if word := lifecycleCodes[p]; codes[word.code].status == 0 {
+			t.Errorf("problem %d of a lifecycle configuration has code %q", p, word.code)
 		}
 	}
 	for name, c := range codes {

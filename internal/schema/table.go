@@ -15,9 +15,10 @@ import (
 
 // Format is the newest format of the store this program writes and reads. Format
 // 2 has snapshots: the tables since 2, and the counters of them in Bucket. Format
-// 3 has leases on the log. All that the formats before have is as it was, so a
-// store of format 1 is one of format 3 without snapshots and leases.
-const Format = 3
+// 3 has leases on the log. Format 4 has lifecycle rules, scans and suspensions. All
+// that the formats before have is as it was, so a store of format 1 is one of
+// format 4 without any of these.
+const Format = 4
 
 // recordVersion is the first byte of every value: the format of its record.
 const recordVersion = 1

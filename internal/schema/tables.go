@@ -34,7 +34,10 @@ const (
 	spaceCellEnds    = 0x3d
 	spaceDirHistory  = 0x3e
 	spaceDiffJobs    = 0x48
-	// 0x24 versions, 0x50 lifecycle, 0x51 lifecycle state.
+	spaceLifecycle   = 0x50
+	spaceScans       = 0x51
+	spaceSuspensions = 0x52
+	// 0x24 versions.
 	spaceClients  = 0x60
 	spaceCounters = 0x61
 	spaceLogHolds = 0x62

@@ -7,12 +7,13 @@ import { api, ask, banner, banners, browse, contrasts, eventually, fits, numbers
 // agrees waits until all that the page shows is what the API says.
 async function agrees(page, keys) {
   await eventually(async () => {
-    const state = await api("clusterState"), pending = await api("pendingDeletion?component=om"), open = await api("keys/open/summary");
+    const state = await api("clusterState"), pending = await api("pendingDeletion?component=om"), open = await api("keys/open/summary"), expiry = await api("lifecycle/summary");
     assert.equal(state.keys, keys);
     const shown = await numbers(page);
     for (const name of ["volumes", "buckets", "keys", "snapshots", "containers", "keysPendingDeletion", "deletedDirs"]) assert.equal(shown[name], state[name], name);
     assert.equal(shown.pendingBytes, pending.totalSize);
     assert.equal(shown.heldBytes, pending.snapshotHeldSize);
+    assert.deepEqual([shown.ruledBuckets, shown.unfinishedScans, shown.expiredKeys], [expiry.buckets, expiry.unfinishedScans, expiry.deletedKeys + expiry.movedKeys]);
     assert.equal(shown.openKeys, open.totalOpenKeys);
     assert.equal(await page.locator('[data-total="keys"]').innerText(), keys.toLocaleString("en"));
   });
@@ -43,6 +44,9 @@ await browse("overview", {}, async (page) => {
   assert.equal(await page.locator('[data-fresh="state"]').innerText(), "following");
   assert.match(await page.locator('[data-fresh="lastSync"]').innerText(), /first start; took/);
   assert.match(await page.locator("#asof").innerText(), /^As of .*, \d+ s ago\.$/);
+  const who = await api("whoami");
+  assert.deepEqual([who.role, who.mayTrigger, who.accessKey], ["admin", true, process.env.ACCESS_KEY]);
+  assert.equal(await page.locator("#who").innerText(), `Signed in as ${who.user} (admin)`);
 
   // New objects come by themselves.
   await ask("put 7");
@@ -147,6 +151,17 @@ await browse("states", {}, async (page) => {
   await page.getByRole("button", { name: "Sync now" }).click();
   await page.locator("#sync-result.bad", { hasText: "no full sync was started: s: it takes an admin." }).waitFor();
   assert.deepEqual(await numbers(page), last);
+});
+
+// Who may not have anything done is not offered it.
+await browse("reader", {}, async (page) => {
+  await page.route("**/api/v1/whoami", (r) => r.fulfill({ json: { index: 1, ageMs: 0, user: "ann", accessKey: "k", role: "user", mayLook: true, mayTrigger: false } }));
+  await agrees(page, 30);
+  await eventually(async () => assert.equal(await page.locator("#who").innerText(), "Signed in as ann (user)")); // the first answer may be the server's
+  assert.equal(await page.getByRole("button", { name: "Sync now" }).count(), 0);
+  await page.getByRole("button", { name: "Pause updates" }).waitFor();
+  await fits(page, 320, 1280);
+  await contrasts(page);
 });
 
 // Who has not signed in is told so, and is not asked over and over.

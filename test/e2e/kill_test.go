@@ -90,7 +90,7 @@ func TestKill(t *testing.T) {
 }
 
 // await returns a random time after the workers have got going.
-func await(t *testing.T, rng *rand.Rand, workers []*worker) {
+func await(t testing.TB, rng *rand.Rand, workers []*worker) {
 	t.Helper()
 	timer := time.NewTimer(time.Duration(200+rng.IntN(800)) * time.Millisecond)
 	defer timer.Stop()

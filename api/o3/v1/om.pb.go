@@ -25,6 +25,120 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type LifecyclePhase int32
+
+const (
+	LifecyclePhase_LIFECYCLE_PHASE_UNSPECIFIED LifecyclePhase = 0
+	LifecyclePhase_LIFECYCLE_PHASE_KEYS        LifecyclePhase = 1
+	LifecyclePhase_LIFECYCLE_PHASE_UPLOADS     LifecyclePhase = 2
+	LifecyclePhase_LIFECYCLE_PHASE_DONE        LifecyclePhase = 3
+)
+
+// Enum value maps for LifecyclePhase.
+var (
+	LifecyclePhase_name = map[int32]string{
+		0: "LIFECYCLE_PHASE_UNSPECIFIED",
+		1: "LIFECYCLE_PHASE_KEYS",
+		2: "LIFECYCLE_PHASE_UPLOADS",
+		3: "LIFECYCLE_PHASE_DONE",
+	}
+	LifecyclePhase_value = map[string]int32{
+		"LIFECYCLE_PHASE_UNSPECIFIED": 0,
+		"LIFECYCLE_PHASE_KEYS":        1,
+		"LIFECYCLE_PHASE_UPLOADS":     2,
+		"LIFECYCLE_PHASE_DONE":        3,
+	}
+)
+
+func (x LifecyclePhase) Enum() *LifecyclePhase {
+	p := new(LifecyclePhase)
+	*p = x
+	return p
+}
+
+func (x LifecyclePhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifecyclePhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_o3_v1_om_proto_enumTypes[0].Descriptor()
+}
+
+func (LifecyclePhase) Type() protoreflect.EnumType {
+	return &file_api_o3_v1_om_proto_enumTypes[0]
+}
+
+func (x LifecyclePhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifecyclePhase.Descriptor instead.
+func (LifecyclePhase) EnumDescriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{0}
+}
+
+// LifecycleActivity is what the service does about a bucket.
+type LifecycleActivity int32
+
+const (
+	LifecycleActivity_LIFECYCLE_ACTIVITY_UNSPECIFIED LifecycleActivity = 0
+	LifecycleActivity_LIFECYCLE_ACTIVITY_IDLE        LifecycleActivity = 1 // the next scan is due later
+	LifecycleActivity_LIFECYCLE_ACTIVITY_DUE         LifecycleActivity = 2 // waits for its turn, or for the work window
+	LifecycleActivity_LIFECYCLE_ACTIVITY_RUNNING     LifecycleActivity = 3
+	LifecycleActivity_LIFECYCLE_ACTIVITY_RETRYING    LifecycleActivity = 4 // something failed; it is tried again
+	LifecycleActivity_LIFECYCLE_ACTIVITY_SUSPENDED   LifecycleActivity = 5 // this bucket or all
+	LifecycleActivity_LIFECYCLE_ACTIVITY_OFF         LifecycleActivity = 6 // the service is not enabled on the node that answers, or it does not lead
+)
+
+// Enum value maps for LifecycleActivity.
+var (
+	LifecycleActivity_name = map[int32]string{
+		0: "LIFECYCLE_ACTIVITY_UNSPECIFIED",
+		1: "LIFECYCLE_ACTIVITY_IDLE",
+		2: "LIFECYCLE_ACTIVITY_DUE",
+		3: "LIFECYCLE_ACTIVITY_RUNNING",
+		4: "LIFECYCLE_ACTIVITY_RETRYING",
+		5: "LIFECYCLE_ACTIVITY_SUSPENDED",
+		6: "LIFECYCLE_ACTIVITY_OFF",
+	}
+	LifecycleActivity_value = map[string]int32{
+		"LIFECYCLE_ACTIVITY_UNSPECIFIED": 0,
+		"LIFECYCLE_ACTIVITY_IDLE":        1,
+		"LIFECYCLE_ACTIVITY_DUE":         2,
+		"LIFECYCLE_ACTIVITY_RUNNING":     3,
+		"LIFECYCLE_ACTIVITY_RETRYING":    4,
+		"LIFECYCLE_ACTIVITY_SUSPENDED":   5,
+		"LIFECYCLE_ACTIVITY_OFF":         6,
+	}
+)
+
+func (x LifecycleActivity) Enum() *LifecycleActivity {
+	p := new(LifecycleActivity)
+	*p = x
+	return p
+}
+
+func (x LifecycleActivity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifecycleActivity) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_o3_v1_om_proto_enumTypes[1].Descriptor()
+}
+
+func (LifecycleActivity) Type() protoreflect.EnumType {
+	return &file_api_o3_v1_om_proto_enumTypes[1]
+}
+
+func (x LifecycleActivity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifecycleActivity.Descriptor instead.
+func (LifecycleActivity) EnumDescriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{1}
+}
+
 type ExportState int32
 
 const (
@@ -64,11 +178,11 @@ func (x ExportState) String() string {
 }
 
 func (ExportState) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_o3_v1_om_proto_enumTypes[0].Descriptor()
+	return file_api_o3_v1_om_proto_enumTypes[2].Descriptor()
 }
 
 func (ExportState) Type() protoreflect.EnumType {
-	return &file_api_o3_v1_om_proto_enumTypes[0]
+	return &file_api_o3_v1_om_proto_enumTypes[2]
 }
 
 func (x ExportState) Number() protoreflect.EnumNumber {
@@ -77,7 +191,7 @@ func (x ExportState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExportState.Descriptor instead.
 func (ExportState) EnumDescriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{0}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{2}
 }
 
 // Stamp makes a write repeatable. client_id names a client's session, at
@@ -4265,6 +4379,1790 @@ func (*AbortUploadResponse) Descriptor() ([]byte, []int) {
 	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{59}
 }
 
+type SetLifecycleRequest struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Stamp         *Stamp                  `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Volume        string                  `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                  `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Configuration *LifecycleConfiguration `protobuf:"bytes,4,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLifecycleRequest) Reset() {
+	*x = SetLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLifecycleRequest) ProtoMessage() {}
+
+func (x *SetLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*SetLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *SetLifecycleRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *SetLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *SetLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *SetLifecycleRequest) GetConfiguration() *LifecycleConfiguration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+type SetLifecycleResponse struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Configuration *LifecycleConfiguration `protobuf:"bytes,1,opt,name=configuration,proto3" json:"configuration,omitempty"`        // with the ids that rules got
+	UpdateId      uint64                  `protobuf:"varint,2,opt,name=update_id,json=updateId,proto3" json:"update_id,omitempty"` // the op that set it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLifecycleResponse) Reset() {
+	*x = SetLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLifecycleResponse) ProtoMessage() {}
+
+func (x *SetLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*SetLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *SetLifecycleResponse) GetConfiguration() *LifecycleConfiguration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+func (x *SetLifecycleResponse) GetUpdateId() uint64 {
+	if x != nil {
+		return x.UpdateId
+	}
+	return 0
+}
+
+type GetLifecycleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLifecycleRequest) Reset() {
+	*x = GetLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLifecycleRequest) ProtoMessage() {}
+
+func (x *GetLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*GetLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *GetLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+type GetLifecycleResponse struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Configuration *LifecycleConfiguration `protobuf:"bytes,1,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	UpdateId      uint64                  `protobuf:"varint,2,opt,name=update_id,json=updateId,proto3" json:"update_id,omitempty"` // the op that set it
+	UpdatedMs     int64                   `protobuf:"varint,3,opt,name=updated_ms,json=updatedMs,proto3" json:"updated_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLifecycleResponse) Reset() {
+	*x = GetLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLifecycleResponse) ProtoMessage() {}
+
+func (x *GetLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*GetLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *GetLifecycleResponse) GetConfiguration() *LifecycleConfiguration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+func (x *GetLifecycleResponse) GetUpdateId() uint64 {
+	if x != nil {
+		return x.UpdateId
+	}
+	return 0
+}
+
+func (x *GetLifecycleResponse) GetUpdatedMs() int64 {
+	if x != nil {
+		return x.UpdatedMs
+	}
+	return 0
+}
+
+type DeleteLifecycleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteLifecycleRequest) Reset() {
+	*x = DeleteLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteLifecycleRequest) ProtoMessage() {}
+
+func (x *DeleteLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*DeleteLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *DeleteLifecycleRequest) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *DeleteLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *DeleteLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+type DeleteLifecycleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteLifecycleResponse) Reset() {
+	*x = DeleteLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteLifecycleResponse) ProtoMessage() {}
+
+func (x *DeleteLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*DeleteLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{65}
+}
+
+// LifecycleScanState is where the scan of a bucket stands, as it is stored: all
+// before it is dealt with. Times are milliseconds since 1970.
+type LifecycleScanState struct {
+	state                          protoimpl.MessageState   `protogen:"open.v1"`
+	BucketKey                      string                   `protobuf:"bytes,1,opt,name=bucketKey,proto3" json:"bucketKey,omitempty"` // /volume/bucket
+	BucketObjID                    uint64                   `protobuf:"varint,2,opt,name=bucketObjID,proto3" json:"bucketObjID,omitempty"`
+	LifecycleConfigurationUpdateID uint64                   `protobuf:"varint,3,opt,name=lifecycleConfigurationUpdateID,proto3" json:"lifecycleConfigurationUpdateID,omitempty"`
+	ScanStartTime                  uint64                   `protobuf:"varint,4,opt,name=scanStartTime,proto3" json:"scanStartTime,omitempty"`
+	ScanEndTime                    uint64                   `protobuf:"varint,5,opt,name=scanEndTime,proto3" json:"scanEndTime,omitempty"`            // 0: not at its end
+	LastScannedKey                 string                   `protobuf:"bytes,6,opt,name=lastScannedKey,proto3" json:"lastScannedKey,omitempty"`       // one that ends in a slash, in a file-system bucket: a directory that was left
+	LastScannedDir                 string                   `protobuf:"bytes,7,opt,name=lastScannedDir,proto3" json:"lastScannedDir,omitempty"`       // its directory, in a file-system bucket
+	LastScannedDirKey              string                   `protobuf:"bytes,8,opt,name=lastScannedDirKey,proto3" json:"lastScannedDirKey,omitempty"` // its row: /bucket id/parent id/name
+	LastScannedMpuKey              string                   `protobuf:"bytes,9,opt,name=lastScannedMpuKey,proto3" json:"lastScannedMpuKey,omitempty"` // name/upload id
+	ScanID                         uint64                   `protobuf:"varint,10,opt,name=scanID,proto3" json:"scanID,omitempty"`
+	Sequence                       uint64                   `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"` // commands that saved this scan
+	Phase                          LifecyclePhase           `protobuf:"varint,12,opt,name=phase,proto3,enum=o3.v1.LifecyclePhase" json:"phase,omitempty"`
+	CutoffTime                     uint64                   `protobuf:"varint,13,opt,name=cutoffTime,proto3" json:"cutoffTime,omitempty"` // what is due at this time is due in the whole scan
+	Rules                          []*LifecycleRuleCounters `protobuf:"bytes,14,rep,name=rules,proto3" json:"rules,omitempty"`            // of those that found something
+	ScannedRows                    uint64                   `protobuf:"varint,15,opt,name=scannedRows,proto3" json:"scannedRows,omitempty"`
+	EstimatedRows                  uint64                   `protobuf:"varint,16,opt,name=estimatedRows,proto3" json:"estimatedRows,omitempty"` // as known at the start; 0: unknown
+	SavedTime                      uint64                   `protobuf:"varint,17,opt,name=savedTime,proto3" json:"savedTime,omitempty"`
+	LastError                      string                   `protobuf:"bytes,18,opt,name=lastError,proto3" json:"lastError,omitempty"`
+	LastErrorTime                  uint64                   `protobuf:"varint,19,opt,name=lastErrorTime,proto3" json:"lastErrorTime,omitempty"`
+	Previous                       *LifecycleScanSummary    `protobuf:"bytes,20,opt,name=previous,proto3" json:"previous,omitempty"` // the last scan that reached its end
+	unknownFields                  protoimpl.UnknownFields
+	sizeCache                      protoimpl.SizeCache
+}
+
+func (x *LifecycleScanState) Reset() {
+	*x = LifecycleScanState{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleScanState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleScanState) ProtoMessage() {}
+
+func (x *LifecycleScanState) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleScanState.ProtoReflect.Descriptor instead.
+func (*LifecycleScanState) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *LifecycleScanState) GetBucketKey() string {
+	if x != nil {
+		return x.BucketKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetBucketObjID() uint64 {
+	if x != nil {
+		return x.BucketObjID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLifecycleConfigurationUpdateID() uint64 {
+	if x != nil {
+		return x.LifecycleConfigurationUpdateID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetScanStartTime() uint64 {
+	if x != nil {
+		return x.ScanStartTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetScanEndTime() uint64 {
+	if x != nil {
+		return x.ScanEndTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLastScannedKey() string {
+	if x != nil {
+		return x.LastScannedKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedDir() string {
+	if x != nil {
+		return x.LastScannedDir
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedDirKey() string {
+	if x != nil {
+		return x.LastScannedDirKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedMpuKey() string {
+	if x != nil {
+		return x.LastScannedMpuKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetScanID() uint64 {
+	if x != nil {
+		return x.ScanID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetPhase() LifecyclePhase {
+	if x != nil {
+		return x.Phase
+	}
+	return LifecyclePhase_LIFECYCLE_PHASE_UNSPECIFIED
+}
+
+func (x *LifecycleScanState) GetCutoffTime() uint64 {
+	if x != nil {
+		return x.CutoffTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetRules() []*LifecycleRuleCounters {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *LifecycleScanState) GetScannedRows() uint64 {
+	if x != nil {
+		return x.ScannedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetEstimatedRows() uint64 {
+	if x != nil {
+		return x.EstimatedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetSavedTime() uint64 {
+	if x != nil {
+		return x.SavedTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastErrorTime() uint64 {
+	if x != nil {
+		return x.LastErrorTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetPrevious() *LifecycleScanSummary {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+// LifecycleRuleCounters is what a rule did in a scan, counted when it was done.
+type LifecycleRuleCounters struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Rule           uint32                 `protobuf:"varint,1,opt,name=rule,proto3" json:"rule,omitempty"` // its place in the configuration, from 0
+	Id             string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	DeletedKeys    uint64                 `protobuf:"varint,3,opt,name=deletedKeys,proto3" json:"deletedKeys,omitempty"`
+	DeletedBytes   uint64                 `protobuf:"varint,4,opt,name=deletedBytes,proto3" json:"deletedBytes,omitempty"`
+	DeletedDirs    uint64                 `protobuf:"varint,5,opt,name=deletedDirs,proto3" json:"deletedDirs,omitempty"`
+	MovedKeys      uint64                 `protobuf:"varint,6,opt,name=movedKeys,proto3" json:"movedKeys,omitempty"` // to trash
+	MovedBytes     uint64                 `protobuf:"varint,7,opt,name=movedBytes,proto3" json:"movedBytes,omitempty"`
+	MovedDirs      uint64                 `protobuf:"varint,8,opt,name=movedDirs,proto3" json:"movedDirs,omitempty"`
+	AbortedUploads uint64                 `protobuf:"varint,9,opt,name=abortedUploads,proto3" json:"abortedUploads,omitempty"`
+	AbortedBytes   uint64                 `protobuf:"varint,10,opt,name=abortedBytes,proto3" json:"abortedBytes,omitempty"`
+	Skipped        uint64                 `protobuf:"varint,11,opt,name=skipped,proto3" json:"skipped,omitempty"` // changed, moved or gone since they were seen, or directories that were not empty
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LifecycleRuleCounters) Reset() {
+	*x = LifecycleRuleCounters{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleRuleCounters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleRuleCounters) ProtoMessage() {}
+
+func (x *LifecycleRuleCounters) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleRuleCounters.ProtoReflect.Descriptor instead.
+func (*LifecycleRuleCounters) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *LifecycleRuleCounters) GetRule() uint32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LifecycleRuleCounters) GetDeletedKeys() uint64 {
+	if x != nil {
+		return x.DeletedKeys
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetDeletedBytes() uint64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetDeletedDirs() uint64 {
+	if x != nil {
+		return x.DeletedDirs
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedKeys() uint64 {
+	if x != nil {
+		return x.MovedKeys
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedBytes() uint64 {
+	if x != nil {
+		return x.MovedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedDirs() uint64 {
+	if x != nil {
+		return x.MovedDirs
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetAbortedUploads() uint64 {
+	if x != nil {
+		return x.AbortedUploads
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetAbortedBytes() uint64 {
+	if x != nil {
+		return x.AbortedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+type LifecycleScanSummary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ScanID        uint64                 `protobuf:"varint,1,opt,name=scanID,proto3" json:"scanID,omitempty"`
+	ScanStartTime uint64                 `protobuf:"varint,2,opt,name=scanStartTime,proto3" json:"scanStartTime,omitempty"`
+	ScanEndTime   uint64                 `protobuf:"varint,3,opt,name=scanEndTime,proto3" json:"scanEndTime,omitempty"`
+	ScannedRows   uint64                 `protobuf:"varint,4,opt,name=scannedRows,proto3" json:"scannedRows,omitempty"`
+	Commands      uint64                 `protobuf:"varint,5,opt,name=commands,proto3" json:"commands,omitempty"`
+	Total         *LifecycleRuleCounters `protobuf:"bytes,6,opt,name=total,proto3" json:"total,omitempty"` // of all rules
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleScanSummary) Reset() {
+	*x = LifecycleScanSummary{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleScanSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleScanSummary) ProtoMessage() {}
+
+func (x *LifecycleScanSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleScanSummary.ProtoReflect.Descriptor instead.
+func (*LifecycleScanSummary) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *LifecycleScanSummary) GetScanID() uint64 {
+	if x != nil {
+		return x.ScanID
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScanStartTime() uint64 {
+	if x != nil {
+		return x.ScanStartTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScanEndTime() uint64 {
+	if x != nil {
+		return x.ScanEndTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScannedRows() uint64 {
+	if x != nil {
+		return x.ScannedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetCommands() uint64 {
+	if x != nil {
+		return x.Commands
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetTotal() *LifecycleRuleCounters {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+type LifecycleSuspension struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SinceMs       int64                  `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"` // who suspended the scans
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleSuspension) Reset() {
+	*x = LifecycleSuspension{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleSuspension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleSuspension) ProtoMessage() {}
+
+func (x *LifecycleSuspension) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleSuspension.ProtoReflect.Descriptor instead.
+func (*LifecycleSuspension) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *LifecycleSuspension) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *LifecycleSuspension) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *LifecycleSuspension) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type LifecycleBucketStatus struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Volume          string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket          string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Activity        LifecycleActivity      `protobuf:"varint,3,opt,name=activity,proto3,enum=o3.v1.LifecycleActivity" json:"activity,omitempty"`
+	Rules           uint32                 `protobuf:"varint,4,opt,name=rules,proto3" json:"rules,omitempty"`
+	ConfigurationId uint64                 `protobuf:"varint,5,opt,name=configuration_id,json=configurationId,proto3" json:"configuration_id,omitempty"` // update id of the rules
+	Scan            *LifecycleScanState    `protobuf:"bytes,6,opt,name=scan,proto3" json:"scan,omitempty"`                                               // absent: never scanned
+	Rows            uint64                 `protobuf:"varint,7,opt,name=rows,proto3" json:"rows,omitempty"`                                              // that the scan looked at, also those that are not saved yet
+	Percent         float64                `protobuf:"fixed64,8,opt,name=percent,proto3" json:"percent,omitempty"`                                       // of a scan under way whose size is known; 100 at its end
+	RowsPerSecond   float64                `protobuf:"fixed64,9,opt,name=rows_per_second,json=rowsPerSecond,proto3" json:"rows_per_second,omitempty"`    // of a scan under way
+	EtaMs           int64                  `protobuf:"varint,10,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"`                              // left, as far as that can be said; 0: it cannot
+	NextMs          int64                  `protobuf:"varint,11,opt,name=next_ms,json=nextMs,proto3" json:"next_ms,omitempty"`                           // when the next scan is due
+	Overdue         bool                   `protobuf:"varint,12,opt,name=overdue,proto3" json:"overdue,omitempty"`                                       // the scan takes longer than ozone.lifecycle.service.timeout
+	Error           string                 `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`                                            // of the latest failure, if nothing went well since
+	ErrorMs         int64                  `protobuf:"varint,14,opt,name=error_ms,json=errorMs,proto3" json:"error_ms,omitempty"`
+	Suspension      *LifecycleSuspension   `protobuf:"bytes,15,opt,name=suspension,proto3" json:"suspension,omitempty"` // of this bucket
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LifecycleBucketStatus) Reset() {
+	*x = LifecycleBucketStatus{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleBucketStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleBucketStatus) ProtoMessage() {}
+
+func (x *LifecycleBucketStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleBucketStatus.ProtoReflect.Descriptor instead.
+func (*LifecycleBucketStatus) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *LifecycleBucketStatus) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *LifecycleBucketStatus) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *LifecycleBucketStatus) GetActivity() LifecycleActivity {
+	if x != nil {
+		return x.Activity
+	}
+	return LifecycleActivity_LIFECYCLE_ACTIVITY_UNSPECIFIED
+}
+
+func (x *LifecycleBucketStatus) GetRules() uint32 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetConfigurationId() uint64 {
+	if x != nil {
+		return x.ConfigurationId
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetScan() *LifecycleScanState {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *LifecycleBucketStatus) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetRowsPerSecond() float64 {
+	if x != nil {
+		return x.RowsPerSecond
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetNextMs() int64 {
+	if x != nil {
+		return x.NextMs
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
+func (x *LifecycleBucketStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *LifecycleBucketStatus) GetErrorMs() int64 {
+	if x != nil {
+		return x.ErrorMs
+	}
+	return 0
+}
+
+func (x *LifecycleBucketStatus) GetSuspension() *LifecycleSuspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
+type LifecycleStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // with bucket; both empty: all
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"` // buckets of a page; 0: 1,000
+	Token         string                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleStatusRequest) Reset() {
+	*x = LifecycleStatusRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleStatusRequest) ProtoMessage() {}
+
+func (x *LifecycleStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleStatusRequest.ProtoReflect.Descriptor instead.
+func (*LifecycleStatusRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *LifecycleStatusRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *LifecycleStatusRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *LifecycleStatusRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LifecycleStatusRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type LifecycleStatusResponse struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Enabled       bool                     `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	Leads         bool                     `protobuf:"varint,2,opt,name=leads,proto3" json:"leads,omitempty"`                       // only the leader scans
+	InWindow      bool                     `protobuf:"varint,3,opt,name=in_window,json=inWindow,proto3" json:"in_window,omitempty"` // it may work now
+	Window        string                   `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`                      // of work, UTC; "": always
+	Running       uint32                   `protobuf:"varint,5,opt,name=running,proto3" json:"running,omitempty"`
+	Waiting       uint32                   `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Suspension    *LifecycleSuspension     `protobuf:"bytes,7,opt,name=suspension,proto3" json:"suspension,omitempty"` // of all buckets
+	Buckets       []*LifecycleBucketStatus `protobuf:"bytes,8,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	NextToken     string                   `protobuf:"bytes,9,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleStatusResponse) Reset() {
+	*x = LifecycleStatusResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleStatusResponse) ProtoMessage() {}
+
+func (x *LifecycleStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleStatusResponse.ProtoReflect.Descriptor instead.
+func (*LifecycleStatusResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *LifecycleStatusResponse) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *LifecycleStatusResponse) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+func (x *LifecycleStatusResponse) GetInWindow() bool {
+	if x != nil {
+		return x.InWindow
+	}
+	return false
+}
+
+func (x *LifecycleStatusResponse) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *LifecycleStatusResponse) GetRunning() uint32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *LifecycleStatusResponse) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *LifecycleStatusResponse) GetSuspension() *LifecycleSuspension {
+	if x != nil {
+		return x.Suspension
+	}
+	return nil
+}
+
+func (x *LifecycleStatusResponse) GetBuckets() []*LifecycleBucketStatus {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *LifecycleStatusResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+type PreviewLifecycleRequest struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Volume        string                  `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                  `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Snapshot      string                  `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`           // "": the live bucket
+	Configuration *LifecycleConfiguration `protobuf:"bytes,4,opt,name=configuration,proto3" json:"configuration,omitempty"` // absent: the bucket's own
+	AtMs          int64                   `protobuf:"varint,5,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`      // what would be due then; 0: now
+	Samples       uint32                  `protobuf:"varint,6,opt,name=samples,proto3" json:"samples,omitempty"`            // of each rule; at most 1,000
+	Token         string                  `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewLifecycleRequest) Reset() {
+	*x = PreviewLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewLifecycleRequest) ProtoMessage() {}
+
+func (x *PreviewLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*PreviewLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *PreviewLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *PreviewLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *PreviewLifecycleRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *PreviewLifecycleRequest) GetConfiguration() *LifecycleConfiguration {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+func (x *PreviewLifecycleRequest) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *PreviewLifecycleRequest) GetSamples() uint32 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+func (x *PreviewLifecycleRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type PreviewLifecycleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtMs          int64                  `protobuf:"varint,1,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Rules         []*LifecyclePreview    `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`                                       // of those that found something in this part
+	Rows          uint64                 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`                                        // looked at in this part
+	EstimatedRows uint64                 `protobuf:"varint,4,opt,name=estimated_rows,json=estimatedRows,proto3" json:"estimated_rows,omitempty"` // of the whole; 0: unknown
+	Trash         bool                   `protobuf:"varint,5,opt,name=trash,proto3" json:"trash,omitempty"`                                      // keys and directories would be moved to trash
+	NextToken     string                 `protobuf:"bytes,6,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewLifecycleResponse) Reset() {
+	*x = PreviewLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewLifecycleResponse) ProtoMessage() {}
+
+func (x *PreviewLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*PreviewLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *PreviewLifecycleResponse) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *PreviewLifecycleResponse) GetRules() []*LifecyclePreview {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *PreviewLifecycleResponse) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *PreviewLifecycleResponse) GetEstimatedRows() uint64 {
+	if x != nil {
+		return x.EstimatedRows
+	}
+	return 0
+}
+
+func (x *PreviewLifecycleResponse) GetTrash() bool {
+	if x != nil {
+		return x.Trash
+	}
+	return false
+}
+
+func (x *PreviewLifecycleResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+// LifecyclePreview is what a rule would do.
+type LifecyclePreview struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Rule          uint32                  `protobuf:"varint,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Id            string                  `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Keys          uint64                  `protobuf:"varint,3,opt,name=keys,proto3" json:"keys,omitempty"`
+	Bytes         uint64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Directories   uint64                  `protobuf:"varint,5,opt,name=directories,proto3" json:"directories,omitempty"`
+	Uploads       uint64                  `protobuf:"varint,6,opt,name=uploads,proto3" json:"uploads,omitempty"`
+	UploadBytes   uint64                  `protobuf:"varint,7,opt,name=upload_bytes,json=uploadBytes,proto3" json:"upload_bytes,omitempty"`
+	First         []*LifecyclePreviewItem `protobuf:"bytes,8,rep,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecyclePreview) Reset() {
+	*x = LifecyclePreview{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecyclePreview) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecyclePreview) ProtoMessage() {}
+
+func (x *LifecyclePreview) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecyclePreview.ProtoReflect.Descriptor instead.
+func (*LifecyclePreview) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *LifecyclePreview) GetRule() uint32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LifecyclePreview) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetDirectories() uint64 {
+	if x != nil {
+		return x.Directories
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetUploads() uint64 {
+	if x != nil {
+		return x.Uploads
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetUploadBytes() uint64 {
+	if x != nil {
+		return x.UploadBytes
+	}
+	return 0
+}
+
+func (x *LifecyclePreview) GetFirst() []*LifecyclePreviewItem {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+type LifecyclePreviewItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // a directory's ends in a slash, in a file-system bucket
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	ModifiedMs    int64                  `protobuf:"varint,3,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"` // of an upload: when it began
+	ExpiredMs     int64                  `protobuf:"varint,4,opt,name=expired_ms,json=expiredMs,proto3" json:"expired_ms,omitempty"`
+	UploadId      string                 `protobuf:"bytes,5,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecyclePreviewItem) Reset() {
+	*x = LifecyclePreviewItem{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecyclePreviewItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecyclePreviewItem) ProtoMessage() {}
+
+func (x *LifecyclePreviewItem) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecyclePreviewItem.ProtoReflect.Descriptor instead.
+func (*LifecyclePreviewItem) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *LifecyclePreviewItem) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *LifecyclePreviewItem) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *LifecyclePreviewItem) GetModifiedMs() int64 {
+	if x != nil {
+		return x.ModifiedMs
+	}
+	return 0
+}
+
+func (x *LifecyclePreviewItem) GetExpiredMs() int64 {
+	if x != nil {
+		return x.ExpiredMs
+	}
+	return 0
+}
+
+func (x *LifecyclePreviewItem) GetUploadId() string {
+	if x != nil {
+		return x.UploadId
+	}
+	return ""
+}
+
+type SuspendLifecycleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // with bucket; both empty: all, for admins
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendLifecycleRequest) Reset() {
+	*x = SuspendLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendLifecycleRequest) ProtoMessage() {}
+
+func (x *SuspendLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*SuspendLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *SuspendLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *SuspendLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *SuspendLifecycleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SuspendLifecycleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changed       bool                   `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendLifecycleResponse) Reset() {
+	*x = SuspendLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendLifecycleResponse) ProtoMessage() {}
+
+func (x *SuspendLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*SuspendLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *SuspendLifecycleResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+type ResumeLifecycleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeLifecycleRequest) Reset() {
+	*x = ResumeLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeLifecycleRequest) ProtoMessage() {}
+
+func (x *ResumeLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*ResumeLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ResumeLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ResumeLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+type ResumeLifecycleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changed       bool                   `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeLifecycleResponse) Reset() {
+	*x = ResumeLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeLifecycleResponse) ProtoMessage() {}
+
+func (x *ResumeLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*ResumeLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ResumeLifecycleResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+type RunLifecycleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunLifecycleRequest) Reset() {
+	*x = RunLifecycleRequest{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunLifecycleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunLifecycleRequest) ProtoMessage() {}
+
+func (x *RunLifecycleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunLifecycleRequest.ProtoReflect.Descriptor instead.
+func (*RunLifecycleRequest) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *RunLifecycleRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *RunLifecycleRequest) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+type RunLifecycleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Started       bool                   `protobuf:"varint,1,opt,name=started,proto3" json:"started,omitempty"` // false: one was under way already
+	Scan          *LifecycleScanState    `protobuf:"bytes,2,opt,name=scan,proto3" json:"scan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunLifecycleResponse) Reset() {
+	*x = RunLifecycleResponse{}
+	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunLifecycleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunLifecycleResponse) ProtoMessage() {}
+
+func (x *RunLifecycleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunLifecycleResponse.ProtoReflect.Descriptor instead.
+func (*RunLifecycleResponse) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *RunLifecycleResponse) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
+func (x *RunLifecycleResponse) GetScan() *LifecycleScanState {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
 type CreateUserRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
@@ -4276,7 +6174,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[60]
+	mi := &file_api_o3_v1_om_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +6186,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[60]
+	mi := &file_api_o3_v1_om_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +6199,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{60}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CreateUserRequest) GetStamp() *Stamp {
@@ -4334,7 +6232,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[61]
+	mi := &file_api_o3_v1_om_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +6244,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[61]
+	mi := &file_api_o3_v1_om_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +6257,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{61}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CreateUserResponse) GetUser() *UserInfo {
@@ -4379,7 +6277,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[62]
+	mi := &file_api_o3_v1_om_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4391,7 +6289,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[62]
+	mi := &file_api_o3_v1_om_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4404,7 +6302,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{62}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListUsersRequest) GetStartAfter() string {
@@ -4431,7 +6329,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[63]
+	mi := &file_api_o3_v1_om_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +6341,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[63]
+	mi := &file_api_o3_v1_om_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +6354,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{63}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListUsersResponse) GetUsers() []*UserInfo {
@@ -4485,7 +6383,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[64]
+	mi := &file_api_o3_v1_om_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4497,7 +6395,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[64]
+	mi := &file_api_o3_v1_om_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4510,7 +6408,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{64}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *UpdateUserRequest) GetStamp() *Stamp {
@@ -4550,7 +6448,7 @@ type UpdateUserResponse struct {
 
 func (x *UpdateUserResponse) Reset() {
 	*x = UpdateUserResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[65]
+	mi := &file_api_o3_v1_om_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4562,7 +6460,7 @@ func (x *UpdateUserResponse) String() string {
 func (*UpdateUserResponse) ProtoMessage() {}
 
 func (x *UpdateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[65]
+	mi := &file_api_o3_v1_om_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4575,7 +6473,7 @@ func (x *UpdateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserResponse.ProtoReflect.Descriptor instead.
 func (*UpdateUserResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{65}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *UpdateUserResponse) GetUser() *UserInfo {
@@ -4595,7 +6493,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[66]
+	mi := &file_api_o3_v1_om_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +6505,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[66]
+	mi := &file_api_o3_v1_om_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +6518,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{66}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DeleteUserRequest) GetStamp() *Stamp {
@@ -4645,7 +6543,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[67]
+	mi := &file_api_o3_v1_om_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +6555,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[67]
+	mi := &file_api_o3_v1_om_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +6568,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{67}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{90}
 }
 
 type CreateAccessKeyRequest struct {
@@ -4689,7 +6587,7 @@ type CreateAccessKeyRequest struct {
 
 func (x *CreateAccessKeyRequest) Reset() {
 	*x = CreateAccessKeyRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[68]
+	mi := &file_api_o3_v1_om_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4701,7 +6599,7 @@ func (x *CreateAccessKeyRequest) String() string {
 func (*CreateAccessKeyRequest) ProtoMessage() {}
 
 func (x *CreateAccessKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[68]
+	mi := &file_api_o3_v1_om_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4714,7 +6612,7 @@ func (x *CreateAccessKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAccessKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateAccessKeyRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{68}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *CreateAccessKeyRequest) GetStamp() *Stamp {
@@ -4768,7 +6666,7 @@ type CreateAccessKeyResponse struct {
 
 func (x *CreateAccessKeyResponse) Reset() {
 	*x = CreateAccessKeyResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[69]
+	mi := &file_api_o3_v1_om_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4780,7 +6678,7 @@ func (x *CreateAccessKeyResponse) String() string {
 func (*CreateAccessKeyResponse) ProtoMessage() {}
 
 func (x *CreateAccessKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[69]
+	mi := &file_api_o3_v1_om_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4793,7 +6691,7 @@ func (x *CreateAccessKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAccessKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateAccessKeyResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{69}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *CreateAccessKeyResponse) GetKey() *AccessKeyInfo {
@@ -4814,7 +6712,7 @@ type ListAccessKeysRequest struct {
 
 func (x *ListAccessKeysRequest) Reset() {
 	*x = ListAccessKeysRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[70]
+	mi := &file_api_o3_v1_om_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4826,7 +6724,7 @@ func (x *ListAccessKeysRequest) String() string {
 func (*ListAccessKeysRequest) ProtoMessage() {}
 
 func (x *ListAccessKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[70]
+	mi := &file_api_o3_v1_om_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4839,7 +6737,7 @@ func (x *ListAccessKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListAccessKeysRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{70}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ListAccessKeysRequest) GetUser() string {
@@ -4873,7 +6771,7 @@ type ListAccessKeysResponse struct {
 
 func (x *ListAccessKeysResponse) Reset() {
 	*x = ListAccessKeysResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[71]
+	mi := &file_api_o3_v1_om_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4885,7 +6783,7 @@ func (x *ListAccessKeysResponse) String() string {
 func (*ListAccessKeysResponse) ProtoMessage() {}
 
 func (x *ListAccessKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[71]
+	mi := &file_api_o3_v1_om_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4898,7 +6796,7 @@ func (x *ListAccessKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccessKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListAccessKeysResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{71}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListAccessKeysResponse) GetKeys() []*AccessKeyInfo {
@@ -4925,7 +6823,7 @@ type RevokeAccessKeyRequest struct {
 
 func (x *RevokeAccessKeyRequest) Reset() {
 	*x = RevokeAccessKeyRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[72]
+	mi := &file_api_o3_v1_om_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4937,7 +6835,7 @@ func (x *RevokeAccessKeyRequest) String() string {
 func (*RevokeAccessKeyRequest) ProtoMessage() {}
 
 func (x *RevokeAccessKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[72]
+	mi := &file_api_o3_v1_om_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4950,7 +6848,7 @@ func (x *RevokeAccessKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccessKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAccessKeyRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{72}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *RevokeAccessKeyRequest) GetStamp() *Stamp {
@@ -4975,7 +6873,7 @@ type RevokeAccessKeyResponse struct {
 
 func (x *RevokeAccessKeyResponse) Reset() {
 	*x = RevokeAccessKeyResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[73]
+	mi := &file_api_o3_v1_om_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4987,7 +6885,7 @@ func (x *RevokeAccessKeyResponse) String() string {
 func (*RevokeAccessKeyResponse) ProtoMessage() {}
 
 func (x *RevokeAccessKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[73]
+	mi := &file_api_o3_v1_om_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5000,7 +6898,7 @@ func (x *RevokeAccessKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccessKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAccessKeyResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{73}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{96}
 }
 
 type StatusRequest struct {
@@ -5011,7 +6909,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[74]
+	mi := &file_api_o3_v1_om_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5023,7 +6921,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[74]
+	mi := &file_api_o3_v1_om_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5036,7 +6934,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{74}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{97}
 }
 
 type StatusResponse struct {
@@ -5076,7 +6974,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[75]
+	mi := &file_api_o3_v1_om_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5088,7 +6986,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[75]
+	mi := &file_api_o3_v1_om_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5101,7 +6999,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{75}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -5315,7 +7213,7 @@ type BlockStatusRequest struct {
 
 func (x *BlockStatusRequest) Reset() {
 	*x = BlockStatusRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[76]
+	mi := &file_api_o3_v1_om_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5327,7 +7225,7 @@ func (x *BlockStatusRequest) String() string {
 func (*BlockStatusRequest) ProtoMessage() {}
 
 func (x *BlockStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[76]
+	mi := &file_api_o3_v1_om_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5340,7 +7238,7 @@ func (x *BlockStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockStatusRequest.ProtoReflect.Descriptor instead.
 func (*BlockStatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{76}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{99}
 }
 
 type BlockStatusResponse struct {
@@ -5365,7 +7263,7 @@ type BlockStatusResponse struct {
 
 func (x *BlockStatusResponse) Reset() {
 	*x = BlockStatusResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[77]
+	mi := &file_api_o3_v1_om_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5377,7 +7275,7 @@ func (x *BlockStatusResponse) String() string {
 func (*BlockStatusResponse) ProtoMessage() {}
 
 func (x *BlockStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[77]
+	mi := &file_api_o3_v1_om_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5390,7 +7288,7 @@ func (x *BlockStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockStatusResponse.ProtoReflect.Descriptor instead.
 func (*BlockStatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{77}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *BlockStatusResponse) GetEngine() string {
@@ -5499,7 +7397,7 @@ type StartScrubRequest struct {
 
 func (x *StartScrubRequest) Reset() {
 	*x = StartScrubRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[78]
+	mi := &file_api_o3_v1_om_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5511,7 +7409,7 @@ func (x *StartScrubRequest) String() string {
 func (*StartScrubRequest) ProtoMessage() {}
 
 func (x *StartScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[78]
+	mi := &file_api_o3_v1_om_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5524,7 +7422,7 @@ func (x *StartScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartScrubRequest.ProtoReflect.Descriptor instead.
 func (*StartScrubRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{78}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{101}
 }
 
 type StartScrubResponse struct {
@@ -5535,7 +7433,7 @@ type StartScrubResponse struct {
 
 func (x *StartScrubResponse) Reset() {
 	*x = StartScrubResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[79]
+	mi := &file_api_o3_v1_om_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5547,7 +7445,7 @@ func (x *StartScrubResponse) String() string {
 func (*StartScrubResponse) ProtoMessage() {}
 
 func (x *StartScrubResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[79]
+	mi := &file_api_o3_v1_om_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5560,7 +7458,7 @@ func (x *StartScrubResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartScrubResponse.ProtoReflect.Descriptor instead.
 func (*StartScrubResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{79}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{102}
 }
 
 type CreateSnapshotRequest struct {
@@ -5576,7 +7474,7 @@ type CreateSnapshotRequest struct {
 
 func (x *CreateSnapshotRequest) Reset() {
 	*x = CreateSnapshotRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	mi := &file_api_o3_v1_om_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5588,7 +7486,7 @@ func (x *CreateSnapshotRequest) String() string {
 func (*CreateSnapshotRequest) ProtoMessage() {}
 
 func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[80]
+	mi := &file_api_o3_v1_om_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5601,7 +7499,7 @@ func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*CreateSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{80}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *CreateSnapshotRequest) GetStamp() *Stamp {
@@ -5648,7 +7546,7 @@ type CreateSnapshotResponse struct {
 
 func (x *CreateSnapshotResponse) Reset() {
 	*x = CreateSnapshotResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	mi := &file_api_o3_v1_om_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5660,7 +7558,7 @@ func (x *CreateSnapshotResponse) String() string {
 func (*CreateSnapshotResponse) ProtoMessage() {}
 
 func (x *CreateSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[81]
+	mi := &file_api_o3_v1_om_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5673,7 +7571,7 @@ func (x *CreateSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*CreateSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{81}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *CreateSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -5694,7 +7592,7 @@ type GetSnapshotRequest struct {
 
 func (x *GetSnapshotRequest) Reset() {
 	*x = GetSnapshotRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	mi := &file_api_o3_v1_om_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5706,7 +7604,7 @@ func (x *GetSnapshotRequest) String() string {
 func (*GetSnapshotRequest) ProtoMessage() {}
 
 func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[82]
+	mi := &file_api_o3_v1_om_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5719,7 +7617,7 @@ func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*GetSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{82}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *GetSnapshotRequest) GetVolume() string {
@@ -5752,7 +7650,7 @@ type GetSnapshotResponse struct {
 
 func (x *GetSnapshotResponse) Reset() {
 	*x = GetSnapshotResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[83]
+	mi := &file_api_o3_v1_om_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +7662,7 @@ func (x *GetSnapshotResponse) String() string {
 func (*GetSnapshotResponse) ProtoMessage() {}
 
 func (x *GetSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[83]
+	mi := &file_api_o3_v1_om_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +7675,7 @@ func (x *GetSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*GetSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{83}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *GetSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -5802,7 +7700,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[84]
+	mi := &file_api_o3_v1_om_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5814,7 +7712,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[84]
+	mi := &file_api_o3_v1_om_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5827,7 +7725,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{84}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListSnapshotsRequest) GetVolume() string {
@@ -5889,7 +7787,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[85]
+	mi := &file_api_o3_v1_om_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5901,7 +7799,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[85]
+	mi := &file_api_o3_v1_om_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5914,7 +7812,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{85}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*SnapshotInfo {
@@ -5944,7 +7842,7 @@ type RenameSnapshotRequest struct {
 
 func (x *RenameSnapshotRequest) Reset() {
 	*x = RenameSnapshotRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[86]
+	mi := &file_api_o3_v1_om_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5956,7 +7854,7 @@ func (x *RenameSnapshotRequest) String() string {
 func (*RenameSnapshotRequest) ProtoMessage() {}
 
 func (x *RenameSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[86]
+	mi := &file_api_o3_v1_om_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5969,7 +7867,7 @@ func (x *RenameSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RenameSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{86}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *RenameSnapshotRequest) GetStamp() *Stamp {
@@ -6016,7 +7914,7 @@ type RenameSnapshotResponse struct {
 
 func (x *RenameSnapshotResponse) Reset() {
 	*x = RenameSnapshotResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[87]
+	mi := &file_api_o3_v1_om_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6028,7 +7926,7 @@ func (x *RenameSnapshotResponse) String() string {
 func (*RenameSnapshotResponse) ProtoMessage() {}
 
 func (x *RenameSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[87]
+	mi := &file_api_o3_v1_om_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6041,7 +7939,7 @@ func (x *RenameSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*RenameSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{87}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *RenameSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -6063,7 +7961,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[88]
+	mi := &file_api_o3_v1_om_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6075,7 +7973,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[88]
+	mi := &file_api_o3_v1_om_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6088,7 +7986,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{88}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *DeleteSnapshotRequest) GetStamp() *Stamp {
@@ -6128,7 +8026,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[89]
+	mi := &file_api_o3_v1_om_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6140,7 +8038,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[89]
+	mi := &file_api_o3_v1_om_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6153,7 +8051,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{89}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *DeleteSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -6182,7 +8080,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[90]
+	mi := &file_api_o3_v1_om_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6194,7 +8092,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[90]
+	mi := &file_api_o3_v1_om_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6207,7 +8105,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{90}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *RestoreSnapshotRequest) GetVolume() string {
@@ -6287,7 +8185,7 @@ type RestoreSnapshotResponse struct {
 
 func (x *RestoreSnapshotResponse) Reset() {
 	*x = RestoreSnapshotResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[91]
+	mi := &file_api_o3_v1_om_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6299,7 +8197,7 @@ func (x *RestoreSnapshotResponse) String() string {
 func (*RestoreSnapshotResponse) ProtoMessage() {}
 
 func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[91]
+	mi := &file_api_o3_v1_om_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6312,7 +8210,7 @@ func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{91}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *RestoreSnapshotResponse) GetRestored() uint64 {
@@ -6368,7 +8266,7 @@ type RestoreRefusal struct {
 
 func (x *RestoreRefusal) Reset() {
 	*x = RestoreRefusal{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[92]
+	mi := &file_api_o3_v1_om_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6380,7 +8278,7 @@ func (x *RestoreRefusal) String() string {
 func (*RestoreRefusal) ProtoMessage() {}
 
 func (x *RestoreRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[92]
+	mi := &file_api_o3_v1_om_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6393,7 +8291,7 @@ func (x *RestoreRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRefusal.ProtoReflect.Descriptor instead.
 func (*RestoreRefusal) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{92}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *RestoreRefusal) GetPath() string {
@@ -6434,7 +8332,7 @@ type DiffSpec struct {
 
 func (x *DiffSpec) Reset() {
 	*x = DiffSpec{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[93]
+	mi := &file_api_o3_v1_om_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6446,7 +8344,7 @@ func (x *DiffSpec) String() string {
 func (*DiffSpec) ProtoMessage() {}
 
 func (x *DiffSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[93]
+	mi := &file_api_o3_v1_om_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6459,7 +8357,7 @@ func (x *DiffSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffSpec.ProtoReflect.Descriptor instead.
 func (*DiffSpec) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{93}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *DiffSpec) GetVolume() string {
@@ -6527,7 +8425,7 @@ type SubmitDiffRequest struct {
 
 func (x *SubmitDiffRequest) Reset() {
 	*x = SubmitDiffRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[94]
+	mi := &file_api_o3_v1_om_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6539,7 +8437,7 @@ func (x *SubmitDiffRequest) String() string {
 func (*SubmitDiffRequest) ProtoMessage() {}
 
 func (x *SubmitDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[94]
+	mi := &file_api_o3_v1_om_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6552,7 +8450,7 @@ func (x *SubmitDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDiffRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{94}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *SubmitDiffRequest) GetSpec() *DiffSpec {
@@ -6572,7 +8470,7 @@ type SubmitDiffResponse struct {
 
 func (x *SubmitDiffResponse) Reset() {
 	*x = SubmitDiffResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[95]
+	mi := &file_api_o3_v1_om_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6584,7 +8482,7 @@ func (x *SubmitDiffResponse) String() string {
 func (*SubmitDiffResponse) ProtoMessage() {}
 
 func (x *SubmitDiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[95]
+	mi := &file_api_o3_v1_om_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6597,7 +8495,7 @@ func (x *SubmitDiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDiffResponse.ProtoReflect.Descriptor instead.
 func (*SubmitDiffResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{95}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *SubmitDiffResponse) GetJob() *DiffJob {
@@ -6627,7 +8525,7 @@ type GetDiffRequest struct {
 
 func (x *GetDiffRequest) Reset() {
 	*x = GetDiffRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[96]
+	mi := &file_api_o3_v1_om_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6639,7 +8537,7 @@ func (x *GetDiffRequest) String() string {
 func (*GetDiffRequest) ProtoMessage() {}
 
 func (x *GetDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[96]
+	mi := &file_api_o3_v1_om_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6652,7 +8550,7 @@ func (x *GetDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDiffRequest.ProtoReflect.Descriptor instead.
 func (*GetDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{96}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *GetDiffRequest) GetJobId() string {
@@ -6694,7 +8592,7 @@ type GetDiffResponse struct {
 
 func (x *GetDiffResponse) Reset() {
 	*x = GetDiffResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[97]
+	mi := &file_api_o3_v1_om_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6706,7 +8604,7 @@ func (x *GetDiffResponse) String() string {
 func (*GetDiffResponse) ProtoMessage() {}
 
 func (x *GetDiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[97]
+	mi := &file_api_o3_v1_om_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6719,7 +8617,7 @@ func (x *GetDiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDiffResponse.ProtoReflect.Descriptor instead.
 func (*GetDiffResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{97}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *GetDiffResponse) GetJob() *DiffJob {
@@ -6753,7 +8651,7 @@ type CancelDiffRequest struct {
 
 func (x *CancelDiffRequest) Reset() {
 	*x = CancelDiffRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[98]
+	mi := &file_api_o3_v1_om_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6765,7 +8663,7 @@ func (x *CancelDiffRequest) String() string {
 func (*CancelDiffRequest) ProtoMessage() {}
 
 func (x *CancelDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[98]
+	mi := &file_api_o3_v1_om_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6778,7 +8676,7 @@ func (x *CancelDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDiffRequest.ProtoReflect.Descriptor instead.
 func (*CancelDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{98}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{121}
 }
 
 func (x *CancelDiffRequest) GetJobId() string {
@@ -6805,7 +8703,7 @@ type CancelDiffResponse struct {
 
 func (x *CancelDiffResponse) Reset() {
 	*x = CancelDiffResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[99]
+	mi := &file_api_o3_v1_om_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6817,7 +8715,7 @@ func (x *CancelDiffResponse) String() string {
 func (*CancelDiffResponse) ProtoMessage() {}
 
 func (x *CancelDiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[99]
+	mi := &file_api_o3_v1_om_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6830,7 +8728,7 @@ func (x *CancelDiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelDiffResponse.ProtoReflect.Descriptor instead.
 func (*CancelDiffResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{99}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *CancelDiffResponse) GetJob() *DiffJob {
@@ -6860,7 +8758,7 @@ type ListDiffsRequest struct {
 
 func (x *ListDiffsRequest) Reset() {
 	*x = ListDiffsRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[100]
+	mi := &file_api_o3_v1_om_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6872,7 +8770,7 @@ func (x *ListDiffsRequest) String() string {
 func (*ListDiffsRequest) ProtoMessage() {}
 
 func (x *ListDiffsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[100]
+	mi := &file_api_o3_v1_om_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6885,7 +8783,7 @@ func (x *ListDiffsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDiffsRequest.ProtoReflect.Descriptor instead.
 func (*ListDiffsRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{100}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *ListDiffsRequest) GetVolume() string {
@@ -6933,7 +8831,7 @@ type ListDiffsResponse struct {
 
 func (x *ListDiffsResponse) Reset() {
 	*x = ListDiffsResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[101]
+	mi := &file_api_o3_v1_om_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6945,7 +8843,7 @@ func (x *ListDiffsResponse) String() string {
 func (*ListDiffsResponse) ProtoMessage() {}
 
 func (x *ListDiffsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[101]
+	mi := &file_api_o3_v1_om_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6958,7 +8856,7 @@ func (x *ListDiffsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDiffsResponse.ProtoReflect.Descriptor instead.
 func (*ListDiffsResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{101}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *ListDiffsResponse) GetJobs() []*DiffJob {
@@ -6985,7 +8883,7 @@ type ForgetDiffRequest struct {
 
 func (x *ForgetDiffRequest) Reset() {
 	*x = ForgetDiffRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[102]
+	mi := &file_api_o3_v1_om_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6997,7 +8895,7 @@ func (x *ForgetDiffRequest) String() string {
 func (*ForgetDiffRequest) ProtoMessage() {}
 
 func (x *ForgetDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[102]
+	mi := &file_api_o3_v1_om_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7010,7 +8908,7 @@ func (x *ForgetDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDiffRequest.ProtoReflect.Descriptor instead.
 func (*ForgetDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{102}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{125}
 }
 
 func (x *ForgetDiffRequest) GetJobId() string {
@@ -7035,7 +8933,7 @@ type ForgetDiffResponse struct {
 
 func (x *ForgetDiffResponse) Reset() {
 	*x = ForgetDiffResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[103]
+	mi := &file_api_o3_v1_om_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7047,7 +8945,7 @@ func (x *ForgetDiffResponse) String() string {
 func (*ForgetDiffResponse) ProtoMessage() {}
 
 func (x *ForgetDiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[103]
+	mi := &file_api_o3_v1_om_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7060,7 +8958,7 @@ func (x *ForgetDiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDiffResponse.ProtoReflect.Descriptor instead.
 func (*ForgetDiffResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{103}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{126}
 }
 
 // ImageInfo describes an image of a node (docs/formats/image.md).
@@ -7082,7 +8980,7 @@ type ImageInfo struct {
 
 func (x *ImageInfo) Reset() {
 	*x = ImageInfo{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[104]
+	mi := &file_api_o3_v1_om_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7094,7 +8992,7 @@ func (x *ImageInfo) String() string {
 func (*ImageInfo) ProtoMessage() {}
 
 func (x *ImageInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[104]
+	mi := &file_api_o3_v1_om_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7107,7 +9005,7 @@ func (x *ImageInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageInfo.ProtoReflect.Descriptor instead.
 func (*ImageInfo) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{104}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{127}
 }
 
 func (x *ImageInfo) GetId() string {
@@ -7193,7 +9091,7 @@ type CreateImageRequest struct {
 
 func (x *CreateImageRequest) Reset() {
 	*x = CreateImageRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[105]
+	mi := &file_api_o3_v1_om_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7205,7 +9103,7 @@ func (x *CreateImageRequest) String() string {
 func (*CreateImageRequest) ProtoMessage() {}
 
 func (x *CreateImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[105]
+	mi := &file_api_o3_v1_om_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7218,7 +9116,7 @@ func (x *CreateImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateImageRequest.ProtoReflect.Descriptor instead.
 func (*CreateImageRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{105}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{128}
 }
 
 func (x *CreateImageRequest) GetTicket() string {
@@ -7245,7 +9143,7 @@ type CreateImageResponse struct {
 
 func (x *CreateImageResponse) Reset() {
 	*x = CreateImageResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[106]
+	mi := &file_api_o3_v1_om_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7257,7 +9155,7 @@ func (x *CreateImageResponse) String() string {
 func (*CreateImageResponse) ProtoMessage() {}
 
 func (x *CreateImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[106]
+	mi := &file_api_o3_v1_om_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7270,7 +9168,7 @@ func (x *CreateImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateImageResponse.ProtoReflect.Descriptor instead.
 func (*CreateImageResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{106}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{129}
 }
 
 func (x *CreateImageResponse) GetImage() *ImageInfo {
@@ -7295,7 +9193,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[107]
+	mi := &file_api_o3_v1_om_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7307,7 +9205,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[107]
+	mi := &file_api_o3_v1_om_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7320,7 +9218,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{107}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{130}
 }
 
 type ListImagesResponse struct {
@@ -7332,7 +9230,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[108]
+	mi := &file_api_o3_v1_om_proto_msgTypes[131]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7344,7 +9242,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[108]
+	mi := &file_api_o3_v1_om_proto_msgTypes[131]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7357,7 +9255,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{108}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{131}
 }
 
 func (x *ListImagesResponse) GetImages() []*ImageInfo {
@@ -7376,7 +9274,7 @@ type DeleteImageRequest struct {
 
 func (x *DeleteImageRequest) Reset() {
 	*x = DeleteImageRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[109]
+	mi := &file_api_o3_v1_om_proto_msgTypes[132]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7388,7 +9286,7 @@ func (x *DeleteImageRequest) String() string {
 func (*DeleteImageRequest) ProtoMessage() {}
 
 func (x *DeleteImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[109]
+	mi := &file_api_o3_v1_om_proto_msgTypes[132]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7401,7 +9299,7 @@ func (x *DeleteImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImageRequest.ProtoReflect.Descriptor instead.
 func (*DeleteImageRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{109}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{132}
 }
 
 func (x *DeleteImageRequest) GetId() string {
@@ -7420,7 +9318,7 @@ type DeleteImageResponse struct {
 
 func (x *DeleteImageResponse) Reset() {
 	*x = DeleteImageResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[110]
+	mi := &file_api_o3_v1_om_proto_msgTypes[133]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7432,7 +9330,7 @@ func (x *DeleteImageResponse) String() string {
 func (*DeleteImageResponse) ProtoMessage() {}
 
 func (x *DeleteImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[110]
+	mi := &file_api_o3_v1_om_proto_msgTypes[133]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7445,7 +9343,7 @@ func (x *DeleteImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImageResponse.ProtoReflect.Descriptor instead.
 func (*DeleteImageResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{110}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{133}
 }
 
 func (x *DeleteImageResponse) GetImage() *ImageInfo {
@@ -7480,7 +9378,7 @@ type ExportInfo struct {
 
 func (x *ExportInfo) Reset() {
 	*x = ExportInfo{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[111]
+	mi := &file_api_o3_v1_om_proto_msgTypes[134]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7492,7 +9390,7 @@ func (x *ExportInfo) String() string {
 func (*ExportInfo) ProtoMessage() {}
 
 func (x *ExportInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[111]
+	mi := &file_api_o3_v1_om_proto_msgTypes[134]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7505,7 +9403,7 @@ func (x *ExportInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportInfo.ProtoReflect.Descriptor instead.
 func (*ExportInfo) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{111}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{134}
 }
 
 func (x *ExportInfo) GetExportId() string {
@@ -7631,7 +9529,7 @@ type ExportImageRequest struct {
 
 func (x *ExportImageRequest) Reset() {
 	*x = ExportImageRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[112]
+	mi := &file_api_o3_v1_om_proto_msgTypes[135]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7643,7 +9541,7 @@ func (x *ExportImageRequest) String() string {
 func (*ExportImageRequest) ProtoMessage() {}
 
 func (x *ExportImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[112]
+	mi := &file_api_o3_v1_om_proto_msgTypes[135]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7656,7 +9554,7 @@ func (x *ExportImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportImageRequest.ProtoReflect.Descriptor instead.
 func (*ExportImageRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{112}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{135}
 }
 
 func (x *ExportImageRequest) GetDirectory() string {
@@ -7689,7 +9587,7 @@ type ExportImageResponse struct {
 
 func (x *ExportImageResponse) Reset() {
 	*x = ExportImageResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[113]
+	mi := &file_api_o3_v1_om_proto_msgTypes[136]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7701,7 +9599,7 @@ func (x *ExportImageResponse) String() string {
 func (*ExportImageResponse) ProtoMessage() {}
 
 func (x *ExportImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[113]
+	mi := &file_api_o3_v1_om_proto_msgTypes[136]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7714,7 +9612,7 @@ func (x *ExportImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportImageResponse.ProtoReflect.Descriptor instead.
 func (*ExportImageResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{113}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{136}
 }
 
 func (x *ExportImageResponse) GetExport() *ExportInfo {
@@ -7733,7 +9631,7 @@ type GetExportRequest struct {
 
 func (x *GetExportRequest) Reset() {
 	*x = GetExportRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[114]
+	mi := &file_api_o3_v1_om_proto_msgTypes[137]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7745,7 +9643,7 @@ func (x *GetExportRequest) String() string {
 func (*GetExportRequest) ProtoMessage() {}
 
 func (x *GetExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[114]
+	mi := &file_api_o3_v1_om_proto_msgTypes[137]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7758,7 +9656,7 @@ func (x *GetExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExportRequest.ProtoReflect.Descriptor instead.
 func (*GetExportRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{114}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{137}
 }
 
 func (x *GetExportRequest) GetExportId() string {
@@ -7777,7 +9675,7 @@ type GetExportResponse struct {
 
 func (x *GetExportResponse) Reset() {
 	*x = GetExportResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[115]
+	mi := &file_api_o3_v1_om_proto_msgTypes[138]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7789,7 +9687,7 @@ func (x *GetExportResponse) String() string {
 func (*GetExportResponse) ProtoMessage() {}
 
 func (x *GetExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[115]
+	mi := &file_api_o3_v1_om_proto_msgTypes[138]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7802,7 +9700,7 @@ func (x *GetExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExportResponse.ProtoReflect.Descriptor instead.
 func (*GetExportResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{115}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{138}
 }
 
 func (x *GetExportResponse) GetExport() *ExportInfo {
@@ -7821,7 +9719,7 @@ type CancelExportRequest struct {
 
 func (x *CancelExportRequest) Reset() {
 	*x = CancelExportRequest{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[116]
+	mi := &file_api_o3_v1_om_proto_msgTypes[139]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7833,7 +9731,7 @@ func (x *CancelExportRequest) String() string {
 func (*CancelExportRequest) ProtoMessage() {}
 
 func (x *CancelExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[116]
+	mi := &file_api_o3_v1_om_proto_msgTypes[139]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7846,7 +9744,7 @@ func (x *CancelExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExportRequest.ProtoReflect.Descriptor instead.
 func (*CancelExportRequest) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{116}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{139}
 }
 
 func (x *CancelExportRequest) GetExportId() string {
@@ -7865,7 +9763,7 @@ type CancelExportResponse struct {
 
 func (x *CancelExportResponse) Reset() {
 	*x = CancelExportResponse{}
-	mi := &file_api_o3_v1_om_proto_msgTypes[117]
+	mi := &file_api_o3_v1_om_proto_msgTypes[140]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7877,7 +9775,7 @@ func (x *CancelExportResponse) String() string {
 func (*CancelExportResponse) ProtoMessage() {}
 
 func (x *CancelExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_om_proto_msgTypes[117]
+	mi := &file_api_o3_v1_om_proto_msgTypes[140]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7890,7 +9788,7 @@ func (x *CancelExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExportResponse.ProtoReflect.Descriptor instead.
 func (*CancelExportResponse) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{117}
+	return file_api_o3_v1_om_proto_rawDescGZIP(), []int{140}
 }
 
 func (x *CancelExportResponse) GetExport() *ExportInfo {
@@ -8255,7 +10153,165 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x1b\n" +
 	"\tupload_id\x18\x05 \x01(\tR\buploadId\"\x15\n" +
-	"\x13AbortUploadResponse\"_\n" +
+	"\x13AbortUploadResponse\"\xae\x01\n" +
+	"\x13SetLifecycleRequest\x12\"\n" +
+	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\x12C\n" +
+	"\rconfiguration\x18\x04 \x01(\v2\x1d.o3.v1.LifecycleConfigurationR\rconfiguration\"x\n" +
+	"\x14SetLifecycleResponse\x12C\n" +
+	"\rconfiguration\x18\x01 \x01(\v2\x1d.o3.v1.LifecycleConfigurationR\rconfiguration\x12\x1b\n" +
+	"\tupdate_id\x18\x02 \x01(\x04R\bupdateId\"E\n" +
+	"\x13GetLifecycleRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\"\x97\x01\n" +
+	"\x14GetLifecycleResponse\x12C\n" +
+	"\rconfiguration\x18\x01 \x01(\v2\x1d.o3.v1.LifecycleConfigurationR\rconfiguration\x12\x1b\n" +
+	"\tupdate_id\x18\x02 \x01(\x04R\bupdateId\x12\x1d\n" +
+	"\n" +
+	"updated_ms\x18\x03 \x01(\x03R\tupdatedMs\"l\n" +
+	"\x16DeleteLifecycleRequest\x12\"\n" +
+	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x03 \x01(\tR\x06bucket\"\x19\n" +
+	"\x17DeleteLifecycleResponse\"\xa8\x06\n" +
+	"\x12LifecycleScanState\x12\x1c\n" +
+	"\tbucketKey\x18\x01 \x01(\tR\tbucketKey\x12 \n" +
+	"\vbucketObjID\x18\x02 \x01(\x04R\vbucketObjID\x12F\n" +
+	"\x1elifecycleConfigurationUpdateID\x18\x03 \x01(\x04R\x1elifecycleConfigurationUpdateID\x12$\n" +
+	"\rscanStartTime\x18\x04 \x01(\x04R\rscanStartTime\x12 \n" +
+	"\vscanEndTime\x18\x05 \x01(\x04R\vscanEndTime\x12&\n" +
+	"\x0elastScannedKey\x18\x06 \x01(\tR\x0elastScannedKey\x12&\n" +
+	"\x0elastScannedDir\x18\a \x01(\tR\x0elastScannedDir\x12,\n" +
+	"\x11lastScannedDirKey\x18\b \x01(\tR\x11lastScannedDirKey\x12,\n" +
+	"\x11lastScannedMpuKey\x18\t \x01(\tR\x11lastScannedMpuKey\x12\x16\n" +
+	"\x06scanID\x18\n" +
+	" \x01(\x04R\x06scanID\x12\x1a\n" +
+	"\bsequence\x18\v \x01(\x04R\bsequence\x12+\n" +
+	"\x05phase\x18\f \x01(\x0e2\x15.o3.v1.LifecyclePhaseR\x05phase\x12\x1e\n" +
+	"\n" +
+	"cutoffTime\x18\r \x01(\x04R\n" +
+	"cutoffTime\x122\n" +
+	"\x05rules\x18\x0e \x03(\v2\x1c.o3.v1.LifecycleRuleCountersR\x05rules\x12 \n" +
+	"\vscannedRows\x18\x0f \x01(\x04R\vscannedRows\x12$\n" +
+	"\restimatedRows\x18\x10 \x01(\x04R\restimatedRows\x12\x1c\n" +
+	"\tsavedTime\x18\x11 \x01(\x04R\tsavedTime\x12\x1c\n" +
+	"\tlastError\x18\x12 \x01(\tR\tlastError\x12$\n" +
+	"\rlastErrorTime\x18\x13 \x01(\x04R\rlastErrorTime\x127\n" +
+	"\bprevious\x18\x14 \x01(\v2\x1b.o3.v1.LifecycleScanSummaryR\bprevious\"\xe5\x02\n" +
+	"\x15LifecycleRuleCounters\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\rR\x04rule\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
+	"\vdeletedKeys\x18\x03 \x01(\x04R\vdeletedKeys\x12\"\n" +
+	"\fdeletedBytes\x18\x04 \x01(\x04R\fdeletedBytes\x12 \n" +
+	"\vdeletedDirs\x18\x05 \x01(\x04R\vdeletedDirs\x12\x1c\n" +
+	"\tmovedKeys\x18\x06 \x01(\x04R\tmovedKeys\x12\x1e\n" +
+	"\n" +
+	"movedBytes\x18\a \x01(\x04R\n" +
+	"movedBytes\x12\x1c\n" +
+	"\tmovedDirs\x18\b \x01(\x04R\tmovedDirs\x12&\n" +
+	"\x0eabortedUploads\x18\t \x01(\x04R\x0eabortedUploads\x12\"\n" +
+	"\fabortedBytes\x18\n" +
+	" \x01(\x04R\fabortedBytes\x12\x18\n" +
+	"\askipped\x18\v \x01(\x04R\askipped\"\xe8\x01\n" +
+	"\x14LifecycleScanSummary\x12\x16\n" +
+	"\x06scanID\x18\x01 \x01(\x04R\x06scanID\x12$\n" +
+	"\rscanStartTime\x18\x02 \x01(\x04R\rscanStartTime\x12 \n" +
+	"\vscanEndTime\x18\x03 \x01(\x04R\vscanEndTime\x12 \n" +
+	"\vscannedRows\x18\x04 \x01(\x04R\vscannedRows\x12\x1a\n" +
+	"\bcommands\x18\x05 \x01(\x04R\bcommands\x122\n" +
+	"\x05total\x18\x06 \x01(\v2\x1c.o3.v1.LifecycleRuleCountersR\x05total\"^\n" +
+	"\x13LifecycleSuspension\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xfa\x03\n" +
+	"\x15LifecycleBucketStatus\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x124\n" +
+	"\bactivity\x18\x03 \x01(\x0e2\x18.o3.v1.LifecycleActivityR\bactivity\x12\x14\n" +
+	"\x05rules\x18\x04 \x01(\rR\x05rules\x12)\n" +
+	"\x10configuration_id\x18\x05 \x01(\x04R\x0fconfigurationId\x12-\n" +
+	"\x04scan\x18\x06 \x01(\v2\x19.o3.v1.LifecycleScanStateR\x04scan\x12\x12\n" +
+	"\x04rows\x18\a \x01(\x04R\x04rows\x12\x18\n" +
+	"\apercent\x18\b \x01(\x01R\apercent\x12&\n" +
+	"\x0frows_per_second\x18\t \x01(\x01R\rrowsPerSecond\x12\x15\n" +
+	"\x06eta_ms\x18\n" +
+	" \x01(\x03R\x05etaMs\x12\x17\n" +
+	"\anext_ms\x18\v \x01(\x03R\x06nextMs\x12\x18\n" +
+	"\aoverdue\x18\f \x01(\bR\aoverdue\x12\x14\n" +
+	"\x05error\x18\r \x01(\tR\x05error\x12\x19\n" +
+	"\berror_ms\x18\x0e \x01(\x03R\aerrorMs\x12:\n" +
+	"\n" +
+	"suspension\x18\x0f \x01(\v2\x1a.o3.v1.LifecycleSuspensionR\n" +
+	"suspension\"t\n" +
+	"\x16LifecycleStatusRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\"\xc5\x02\n" +
+	"\x17LifecycleStatusResponse\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\x12\x14\n" +
+	"\x05leads\x18\x02 \x01(\bR\x05leads\x12\x1b\n" +
+	"\tin_window\x18\x03 \x01(\bR\binWindow\x12\x16\n" +
+	"\x06window\x18\x04 \x01(\tR\x06window\x12\x18\n" +
+	"\arunning\x18\x05 \x01(\rR\arunning\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\rR\awaiting\x12:\n" +
+	"\n" +
+	"suspension\x18\a \x01(\v2\x1a.o3.v1.LifecycleSuspensionR\n" +
+	"suspension\x126\n" +
+	"\abuckets\x18\b \x03(\v2\x1c.o3.v1.LifecycleBucketStatusR\abuckets\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\t \x01(\tR\tnextToken\"\xef\x01\n" +
+	"\x17PreviewLifecycleRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\tR\bsnapshot\x12C\n" +
+	"\rconfiguration\x18\x04 \x01(\v2\x1d.o3.v1.LifecycleConfigurationR\rconfiguration\x12\x13\n" +
+	"\x05at_ms\x18\x05 \x01(\x03R\x04atMs\x12\x18\n" +
+	"\asamples\x18\x06 \x01(\rR\asamples\x12\x14\n" +
+	"\x05token\x18\a \x01(\tR\x05token\"\xce\x01\n" +
+	"\x18PreviewLifecycleResponse\x12\x13\n" +
+	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12-\n" +
+	"\x05rules\x18\x02 \x03(\v2\x17.o3.v1.LifecyclePreviewR\x05rules\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x04R\x04rows\x12%\n" +
+	"\x0eestimated_rows\x18\x04 \x01(\x04R\restimatedRows\x12\x14\n" +
+	"\x05trash\x18\x05 \x01(\bR\x05trash\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x06 \x01(\tR\tnextToken\"\xf2\x01\n" +
+	"\x10LifecyclePreview\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\rR\x04rule\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04keys\x18\x03 \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12 \n" +
+	"\vdirectories\x18\x05 \x01(\x04R\vdirectories\x12\x18\n" +
+	"\auploads\x18\x06 \x01(\x04R\auploads\x12!\n" +
+	"\fupload_bytes\x18\a \x01(\x04R\vuploadBytes\x121\n" +
+	"\x05first\x18\b \x03(\v2\x1b.o3.v1.LifecyclePreviewItemR\x05first\"\x9b\x01\n" +
+	"\x14LifecyclePreviewItem\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
+	"\vmodified_ms\x18\x03 \x01(\x03R\n" +
+	"modifiedMs\x12\x1d\n" +
+	"\n" +
+	"expired_ms\x18\x04 \x01(\x03R\texpiredMs\x12\x1b\n" +
+	"\tupload_id\x18\x05 \x01(\tR\buploadId\"a\n" +
+	"\x17SuspendLifecycleRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"4\n" +
+	"\x18SuspendLifecycleResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"H\n" +
+	"\x16ResumeLifecycleRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\"3\n" +
+	"\x17ResumeLifecycleResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"E\n" +
+	"\x13RunLifecycleRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\"_\n" +
+	"\x14RunLifecycleResponse\x12\x18\n" +
+	"\astarted\x18\x01 \x01(\bR\astarted\x12-\n" +
+	"\x04scan\x18\x02 \x01(\v2\x19.o3.v1.LifecycleScanStateR\x04scan\"_\n" +
 	"\x11CreateUserRequest\x12\"\n" +
 	"\x05stamp\x18\x01 \x01(\v2\f.o3.v1.StampR\x05stamp\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x12\n" +
@@ -8534,13 +10590,26 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"\x13CancelExportRequest\x12\x1b\n" +
 	"\texport_id\x18\x01 \x01(\tR\bexportId\"A\n" +
 	"\x14CancelExportResponse\x12)\n" +
-	"\x06export\x18\x01 \x01(\v2\x11.o3.v1.ExportInfoR\x06export*\x91\x01\n" +
+	"\x06export\x18\x01 \x01(\v2\x11.o3.v1.ExportInfoR\x06export*\x82\x01\n" +
+	"\x0eLifecyclePhase\x12\x1f\n" +
+	"\x1bLIFECYCLE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14LIFECYCLE_PHASE_KEYS\x10\x01\x12\x1b\n" +
+	"\x17LIFECYCLE_PHASE_UPLOADS\x10\x02\x12\x18\n" +
+	"\x14LIFECYCLE_PHASE_DONE\x10\x03*\xef\x01\n" +
+	"\x11LifecycleActivity\x12\"\n" +
+	"\x1eLIFECYCLE_ACTIVITY_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17LIFECYCLE_ACTIVITY_IDLE\x10\x01\x12\x1a\n" +
+	"\x16LIFECYCLE_ACTIVITY_DUE\x10\x02\x12\x1e\n" +
+	"\x1aLIFECYCLE_ACTIVITY_RUNNING\x10\x03\x12\x1f\n" +
+	"\x1bLIFECYCLE_ACTIVITY_RETRYING\x10\x04\x12 \n" +
+	"\x1cLIFECYCLE_ACTIVITY_SUSPENDED\x10\x05\x12\x1a\n" +
+	"\x16LIFECYCLE_ACTIVITY_OFF\x10\x06*\x91\x01\n" +
 	"\vExportState\x12\x1c\n" +
 	"\x18EXPORT_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14EXPORT_STATE_RUNNING\x10\x01\x12\x15\n" +
 	"\x11EXPORT_STATE_DONE\x10\x02\x12\x17\n" +
 	"\x13EXPORT_STATE_FAILED\x10\x03\x12\x1a\n" +
-	"\x16EXPORT_STATE_CANCELLED\x10\x042\xd8\x1d\n" +
+	"\x16EXPORT_STATE_CANCELLED\x10\x042\xd3\"\n" +
 	"\x02OM\x12G\n" +
 	"\fCreateVolume\x12\x1a.o3.v1.CreateVolumeRequest\x1a\x1b.o3.v1.CreateVolumeResponse\x12>\n" +
 	"\tGetVolume\x12\x17.o3.v1.GetVolumeRequest\x1a\x18.o3.v1.GetVolumeResponse\x12D\n" +
@@ -8586,7 +10655,15 @@ const file_api_o3_v1_om_proto_rawDesc = "" +
 	"CancelDiff\x12\x18.o3.v1.CancelDiffRequest\x1a\x19.o3.v1.CancelDiffResponse\x12>\n" +
 	"\tListDiffs\x12\x17.o3.v1.ListDiffsRequest\x1a\x18.o3.v1.ListDiffsResponse\x12A\n" +
 	"\n" +
-	"ForgetDiff\x12\x18.o3.v1.ForgetDiffRequest\x1a\x19.o3.v1.ForgetDiffResponse\x12A\n" +
+	"ForgetDiff\x12\x18.o3.v1.ForgetDiffRequest\x1a\x19.o3.v1.ForgetDiffResponse\x12G\n" +
+	"\fSetLifecycle\x12\x1a.o3.v1.SetLifecycleRequest\x1a\x1b.o3.v1.SetLifecycleResponse\x12G\n" +
+	"\fGetLifecycle\x12\x1a.o3.v1.GetLifecycleRequest\x1a\x1b.o3.v1.GetLifecycleResponse\x12P\n" +
+	"\x0fDeleteLifecycle\x12\x1d.o3.v1.DeleteLifecycleRequest\x1a\x1e.o3.v1.DeleteLifecycleResponse\x12P\n" +
+	"\x0fLifecycleStatus\x12\x1d.o3.v1.LifecycleStatusRequest\x1a\x1e.o3.v1.LifecycleStatusResponse\x12S\n" +
+	"\x10PreviewLifecycle\x12\x1e.o3.v1.PreviewLifecycleRequest\x1a\x1f.o3.v1.PreviewLifecycleResponse\x12S\n" +
+	"\x10SuspendLifecycle\x12\x1e.o3.v1.SuspendLifecycleRequest\x1a\x1f.o3.v1.SuspendLifecycleResponse\x12P\n" +
+	"\x0fResumeLifecycle\x12\x1d.o3.v1.ResumeLifecycleRequest\x1a\x1e.o3.v1.ResumeLifecycleResponse\x12G\n" +
+	"\fRunLifecycle\x12\x1a.o3.v1.RunLifecycleRequest\x1a\x1b.o3.v1.RunLifecycleResponse\x12A\n" +
 	"\n" +
 	"CreateUser\x12\x18.o3.v1.CreateUserRequest\x1a\x19.o3.v1.CreateUserResponse\x12>\n" +
 	"\tListUsers\x12\x17.o3.v1.ListUsersRequest\x1a\x18.o3.v1.ListUsersResponse\x12A\n" +
@@ -8621,377 +10698,437 @@ func file_api_o3_v1_om_proto_rawDescGZIP() []byte {
 	return file_api_o3_v1_om_proto_rawDescData
 }
 
-var file_api_o3_v1_om_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 118)
+var file_api_o3_v1_om_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_api_o3_v1_om_proto_msgTypes = make([]protoimpl.MessageInfo, 141)
 var file_api_o3_v1_om_proto_goTypes = []any{
-	(ExportState)(0),                // 0: o3.v1.ExportState
-	(*Stamp)(nil),                   // 1: o3.v1.Stamp
-	(*CreateVolumeRequest)(nil),     // 2: o3.v1.CreateVolumeRequest
-	(*CreateVolumeResponse)(nil),    // 3: o3.v1.CreateVolumeResponse
-	(*GetVolumeRequest)(nil),        // 4: o3.v1.GetVolumeRequest
-	(*GetVolumeResponse)(nil),       // 5: o3.v1.GetVolumeResponse
-	(*ListVolumesRequest)(nil),      // 6: o3.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),     // 7: o3.v1.ListVolumesResponse
-	(*UpdateVolumeRequest)(nil),     // 8: o3.v1.UpdateVolumeRequest
-	(*UpdateVolumeResponse)(nil),    // 9: o3.v1.UpdateVolumeResponse
-	(*DeleteVolumeRequest)(nil),     // 10: o3.v1.DeleteVolumeRequest
-	(*DeleteVolumeResponse)(nil),    // 11: o3.v1.DeleteVolumeResponse
-	(*CreateBucketRequest)(nil),     // 12: o3.v1.CreateBucketRequest
-	(*CreateBucketResponse)(nil),    // 13: o3.v1.CreateBucketResponse
-	(*GetBucketRequest)(nil),        // 14: o3.v1.GetBucketRequest
-	(*GetBucketResponse)(nil),       // 15: o3.v1.GetBucketResponse
-	(*ListBucketsRequest)(nil),      // 16: o3.v1.ListBucketsRequest
-	(*ListBucketsResponse)(nil),     // 17: o3.v1.ListBucketsResponse
-	(*UpdateBucketRequest)(nil),     // 18: o3.v1.UpdateBucketRequest
-	(*UpdateBucketResponse)(nil),    // 19: o3.v1.UpdateBucketResponse
-	(*DeleteBucketRequest)(nil),     // 20: o3.v1.DeleteBucketRequest
-	(*DeleteBucketResponse)(nil),    // 21: o3.v1.DeleteBucketResponse
-	(*OpenKeyRequest)(nil),          // 22: o3.v1.OpenKeyRequest
-	(*OpenKeyResponse)(nil),         // 23: o3.v1.OpenKeyResponse
-	(*CommitKeyRequest)(nil),        // 24: o3.v1.CommitKeyRequest
-	(*CommitKeyResponse)(nil),       // 25: o3.v1.CommitKeyResponse
-	(*AbandonKeyRequest)(nil),       // 26: o3.v1.AbandonKeyRequest
-	(*AbandonKeyResponse)(nil),      // 27: o3.v1.AbandonKeyResponse
-	(*GetKeyRequest)(nil),           // 28: o3.v1.GetKeyRequest
-	(*GetKeyResponse)(nil),          // 29: o3.v1.GetKeyResponse
-	(*ListKeysRequest)(nil),         // 30: o3.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),        // 31: o3.v1.ListKeysResponse
-	(*DeleteKey)(nil),               // 32: o3.v1.DeleteKey
-	(*DeleteKeysRequest)(nil),       // 33: o3.v1.DeleteKeysRequest
-	(*DeleteKeyResult)(nil),         // 34: o3.v1.DeleteKeyResult
-	(*DeleteKeysResponse)(nil),      // 35: o3.v1.DeleteKeysResponse
-	(*RenameKeyRequest)(nil),        // 36: o3.v1.RenameKeyRequest
-	(*RenameKeyResponse)(nil),       // 37: o3.v1.RenameKeyResponse
-	(*CopyKeyRequest)(nil),          // 38: o3.v1.CopyKeyRequest
-	(*CopyKeyResponse)(nil),         // 39: o3.v1.CopyKeyResponse
-	(*UpdateKeyRequest)(nil),        // 40: o3.v1.UpdateKeyRequest
-	(*UpdateKeyResponse)(nil),       // 41: o3.v1.UpdateKeyResponse
-	(*CreateDirectoryRequest)(nil),  // 42: o3.v1.CreateDirectoryRequest
-	(*CreateDirectoryResponse)(nil), // 43: o3.v1.CreateDirectoryResponse
-	(*CreateUploadRequest)(nil),     // 44: o3.v1.CreateUploadRequest
-	(*CreateUploadResponse)(nil),    // 45: o3.v1.CreateUploadResponse
-	(*CommitPartRequest)(nil),       // 46: o3.v1.CommitPartRequest
-	(*CommitPartResponse)(nil),      // 47: o3.v1.CommitPartResponse
-	(*CopyPartRequest)(nil),         // 48: o3.v1.CopyPartRequest
-	(*CopyPartResponse)(nil),        // 49: o3.v1.CopyPartResponse
-	(*GetUploadRequest)(nil),        // 50: o3.v1.GetUploadRequest
-	(*GetUploadResponse)(nil),       // 51: o3.v1.GetUploadResponse
-	(*ListUploadsRequest)(nil),      // 52: o3.v1.ListUploadsRequest
-	(*ListUploadsResponse)(nil),     // 53: o3.v1.ListUploadsResponse
-	(*ListPartsRequest)(nil),        // 54: o3.v1.ListPartsRequest
-	(*ListPartsResponse)(nil),       // 55: o3.v1.ListPartsResponse
-	(*CompletePart)(nil),            // 56: o3.v1.CompletePart
-	(*CompleteUploadRequest)(nil),   // 57: o3.v1.CompleteUploadRequest
-	(*CompleteUploadResponse)(nil),  // 58: o3.v1.CompleteUploadResponse
-	(*AbortUploadRequest)(nil),      // 59: o3.v1.AbortUploadRequest
-	(*AbortUploadResponse)(nil),     // 60: o3.v1.AbortUploadResponse
-	(*CreateUserRequest)(nil),       // 61: o3.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),      // 62: o3.v1.CreateUserResponse
-	(*ListUsersRequest)(nil),        // 63: o3.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),       // 64: o3.v1.ListUsersResponse
-	(*UpdateUserRequest)(nil),       // 65: o3.v1.UpdateUserRequest
-	(*UpdateUserResponse)(nil),      // 66: o3.v1.UpdateUserResponse
-	(*DeleteUserRequest)(nil),       // 67: o3.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),      // 68: o3.v1.DeleteUserResponse
-	(*CreateAccessKeyRequest)(nil),  // 69: o3.v1.CreateAccessKeyRequest
-	(*CreateAccessKeyResponse)(nil), // 70: o3.v1.CreateAccessKeyResponse
-	(*ListAccessKeysRequest)(nil),   // 71: o3.v1.ListAccessKeysRequest
-	(*ListAccessKeysResponse)(nil),  // 72: o3.v1.ListAccessKeysResponse
-	(*RevokeAccessKeyRequest)(nil),  // 73: o3.v1.RevokeAccessKeyRequest
-	(*RevokeAccessKeyResponse)(nil), // 74: o3.v1.RevokeAccessKeyResponse
-	(*StatusRequest)(nil),           // 75: o3.v1.StatusRequest
-	(*StatusResponse)(nil),          // 76: o3.v1.StatusResponse
-	(*BlockStatusRequest)(nil),      // 77: o3.v1.BlockStatusRequest
-	(*BlockStatusResponse)(nil),     // 78: o3.v1.BlockStatusResponse
-	(*StartScrubRequest)(nil),       // 79: o3.v1.StartScrubRequest
-	(*StartScrubResponse)(nil),      // 80: o3.v1.StartScrubResponse
-	(*CreateSnapshotRequest)(nil),   // 81: o3.v1.CreateSnapshotRequest
-	(*CreateSnapshotResponse)(nil),  // 82: o3.v1.CreateSnapshotResponse
-	(*GetSnapshotRequest)(nil),      // 83: o3.v1.GetSnapshotRequest
-	(*GetSnapshotResponse)(nil),     // 84: o3.v1.GetSnapshotResponse
-	(*ListSnapshotsRequest)(nil),    // 85: o3.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),   // 86: o3.v1.ListSnapshotsResponse
-	(*RenameSnapshotRequest)(nil),   // 87: o3.v1.RenameSnapshotRequest
-	(*RenameSnapshotResponse)(nil),  // 88: o3.v1.RenameSnapshotResponse
-	(*DeleteSnapshotRequest)(nil),   // 89: o3.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil),  // 90: o3.v1.DeleteSnapshotResponse
-	(*RestoreSnapshotRequest)(nil),  // 91: o3.v1.RestoreSnapshotRequest
-	(*RestoreSnapshotResponse)(nil), // 92: o3.v1.RestoreSnapshotResponse
-	(*RestoreRefusal)(nil),          // 93: o3.v1.RestoreRefusal
-	(*DiffSpec)(nil),                // 94: o3.v1.DiffSpec
-	(*SubmitDiffRequest)(nil),       // 95: o3.v1.SubmitDiffRequest
-	(*SubmitDiffResponse)(nil),      // 96: o3.v1.SubmitDiffResponse
-	(*GetDiffRequest)(nil),          // 97: o3.v1.GetDiffRequest
-	(*GetDiffResponse)(nil),         // 98: o3.v1.GetDiffResponse
-	(*CancelDiffRequest)(nil),       // 99: o3.v1.CancelDiffRequest
-	(*CancelDiffResponse)(nil),      // 100: o3.v1.CancelDiffResponse
-	(*ListDiffsRequest)(nil),        // 101: o3.v1.ListDiffsRequest
-	(*ListDiffsResponse)(nil),       // 102: o3.v1.ListDiffsResponse
-	(*ForgetDiffRequest)(nil),       // 103: o3.v1.ForgetDiffRequest
-	(*ForgetDiffResponse)(nil),      // 104: o3.v1.ForgetDiffResponse
-	(*ImageInfo)(nil),               // 105: o3.v1.ImageInfo
-	(*CreateImageRequest)(nil),      // 106: o3.v1.CreateImageRequest
-	(*CreateImageResponse)(nil),     // 107: o3.v1.CreateImageResponse
-	(*ListImagesRequest)(nil),       // 108: o3.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),      // 109: o3.v1.ListImagesResponse
-	(*DeleteImageRequest)(nil),      // 110: o3.v1.DeleteImageRequest
-	(*DeleteImageResponse)(nil),     // 111: o3.v1.DeleteImageResponse
-	(*ExportInfo)(nil),              // 112: o3.v1.ExportInfo
-	(*ExportImageRequest)(nil),      // 113: o3.v1.ExportImageRequest
-	(*ExportImageResponse)(nil),     // 114: o3.v1.ExportImageResponse
-	(*GetExportRequest)(nil),        // 115: o3.v1.GetExportRequest
-	(*GetExportResponse)(nil),       // 116: o3.v1.GetExportResponse
-	(*CancelExportRequest)(nil),     // 117: o3.v1.CancelExportRequest
-	(*CancelExportResponse)(nil),    // 118: o3.v1.CancelExportResponse
-	(*Grant)(nil),                   // 119: o3.v1.Grant
-	(*VolumeInfo)(nil),              // 120: o3.v1.VolumeInfo
-	(*Pair)(nil),                    // 121: o3.v1.Pair
-	(*BucketInfo)(nil),              // 122: o3.v1.BucketInfo
-	(*Extent)(nil),                  // 123: o3.v1.Extent
-	(*Headers)(nil),                 // 124: o3.v1.Headers
-	(*Checksum)(nil),                // 125: o3.v1.Checksum
-	(*Preconditions)(nil),           // 126: o3.v1.Preconditions
-	(*KeyInfo)(nil),                 // 127: o3.v1.KeyInfo
-	(*UploadInfo)(nil),              // 128: o3.v1.UploadInfo
-	(*PartInfo)(nil),                // 129: o3.v1.PartInfo
-	(*UserInfo)(nil),                // 130: o3.v1.UserInfo
-	(*AccessKeyInfo)(nil),           // 131: o3.v1.AccessKeyInfo
-	(*SnapshotInfo)(nil),            // 132: o3.v1.SnapshotInfo
-	(*DiffJob)(nil),                 // 133: o3.v1.DiffJob
-	(*DiffEntry)(nil),               // 134: o3.v1.DiffEntry
-	(DiffState)(0),                  // 135: o3.v1.DiffState
+	(LifecyclePhase)(0),              // 0: o3.v1.LifecyclePhase
+	(LifecycleActivity)(0),           // 1: o3.v1.LifecycleActivity
+	(ExportState)(0),                 // 2: o3.v1.ExportState
+	(*Stamp)(nil),                    // 3: o3.v1.Stamp
+	(*CreateVolumeRequest)(nil),      // 4: o3.v1.CreateVolumeRequest
+	(*CreateVolumeResponse)(nil),     // 5: o3.v1.CreateVolumeResponse
+	(*GetVolumeRequest)(nil),         // 6: o3.v1.GetVolumeRequest
+	(*GetVolumeResponse)(nil),        // 7: o3.v1.GetVolumeResponse
+	(*ListVolumesRequest)(nil),       // 8: o3.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),      // 9: o3.v1.ListVolumesResponse
+	(*UpdateVolumeRequest)(nil),      // 10: o3.v1.UpdateVolumeRequest
+	(*UpdateVolumeResponse)(nil),     // 11: o3.v1.UpdateVolumeResponse
+	(*DeleteVolumeRequest)(nil),      // 12: o3.v1.DeleteVolumeRequest
+	(*DeleteVolumeResponse)(nil),     // 13: o3.v1.DeleteVolumeResponse
+	(*CreateBucketRequest)(nil),      // 14: o3.v1.CreateBucketRequest
+	(*CreateBucketResponse)(nil),     // 15: o3.v1.CreateBucketResponse
+	(*GetBucketRequest)(nil),         // 16: o3.v1.GetBucketRequest
+	(*GetBucketResponse)(nil),        // 17: o3.v1.GetBucketResponse
+	(*ListBucketsRequest)(nil),       // 18: o3.v1.ListBucketsRequest
+	(*ListBucketsResponse)(nil),      // 19: o3.v1.ListBucketsResponse
+	(*UpdateBucketRequest)(nil),      // 20: o3.v1.UpdateBucketRequest
+	(*UpdateBucketResponse)(nil),     // 21: o3.v1.UpdateBucketResponse
+	(*DeleteBucketRequest)(nil),      // 22: o3.v1.DeleteBucketRequest
+	(*DeleteBucketResponse)(nil),     // 23: o3.v1.DeleteBucketResponse
+	(*OpenKeyRequest)(nil),           // 24: o3.v1.OpenKeyRequest
+	(*OpenKeyResponse)(nil),          // 25: o3.v1.OpenKeyResponse
+	(*CommitKeyRequest)(nil),         // 26: o3.v1.CommitKeyRequest
+	(*CommitKeyResponse)(nil),        // 27: o3.v1.CommitKeyResponse
+	(*AbandonKeyRequest)(nil),        // 28: o3.v1.AbandonKeyRequest
+	(*AbandonKeyResponse)(nil),       // 29: o3.v1.AbandonKeyResponse
+	(*GetKeyRequest)(nil),            // 30: o3.v1.GetKeyRequest
+	(*GetKeyResponse)(nil),           // 31: o3.v1.GetKeyResponse
+	(*ListKeysRequest)(nil),          // 32: o3.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),         // 33: o3.v1.ListKeysResponse
+	(*DeleteKey)(nil),                // 34: o3.v1.DeleteKey
+	(*DeleteKeysRequest)(nil),        // 35: o3.v1.DeleteKeysRequest
+	(*DeleteKeyResult)(nil),          // 36: o3.v1.DeleteKeyResult
+	(*DeleteKeysResponse)(nil),       // 37: o3.v1.DeleteKeysResponse
+	(*RenameKeyRequest)(nil),         // 38: o3.v1.RenameKeyRequest
+	(*RenameKeyResponse)(nil),        // 39: o3.v1.RenameKeyResponse
+	(*CopyKeyRequest)(nil),           // 40: o3.v1.CopyKeyRequest
+	(*CopyKeyResponse)(nil),          // 41: o3.v1.CopyKeyResponse
+	(*UpdateKeyRequest)(nil),         // 42: o3.v1.UpdateKeyRequest
+	(*UpdateKeyResponse)(nil),        // 43: o3.v1.UpdateKeyResponse
+	(*CreateDirectoryRequest)(nil),   // 44: o3.v1.CreateDirectoryRequest
+	(*CreateDirectoryResponse)(nil),  // 45: o3.v1.CreateDirectoryResponse
+	(*CreateUploadRequest)(nil),      // 46: o3.v1.CreateUploadRequest
+	(*CreateUploadResponse)(nil),     // 47: o3.v1.CreateUploadResponse
+	(*CommitPartRequest)(nil),        // 48: o3.v1.CommitPartRequest
+	(*CommitPartResponse)(nil),       // 49: o3.v1.CommitPartResponse
+	(*CopyPartRequest)(nil),          // 50: o3.v1.CopyPartRequest
+	(*CopyPartResponse)(nil),         // 51: o3.v1.CopyPartResponse
+	(*GetUploadRequest)(nil),         // 52: o3.v1.GetUploadRequest
+	(*GetUploadResponse)(nil),        // 53: o3.v1.GetUploadResponse
+	(*ListUploadsRequest)(nil),       // 54: o3.v1.ListUploadsRequest
+	(*ListUploadsResponse)(nil),      // 55: o3.v1.ListUploadsResponse
+	(*ListPartsRequest)(nil),         // 56: o3.v1.ListPartsRequest
+	(*ListPartsResponse)(nil),        // 57: o3.v1.ListPartsResponse
+	(*CompletePart)(nil),             // 58: o3.v1.CompletePart
+	(*CompleteUploadRequest)(nil),    // 59: o3.v1.CompleteUploadRequest
+	(*CompleteUploadResponse)(nil),   // 60: o3.v1.CompleteUploadResponse
+	(*AbortUploadRequest)(nil),       // 61: o3.v1.AbortUploadRequest
+	(*AbortUploadResponse)(nil),      // 62: o3.v1.AbortUploadResponse
+	(*SetLifecycleRequest)(nil),      // 63: o3.v1.SetLifecycleRequest
+	(*SetLifecycleResponse)(nil),     // 64: o3.v1.SetLifecycleResponse
+	(*GetLifecycleRequest)(nil),      // 65: o3.v1.GetLifecycleRequest
+	(*GetLifecycleResponse)(nil),     // 66: o3.v1.GetLifecycleResponse
+	(*DeleteLifecycleRequest)(nil),   // 67: o3.v1.DeleteLifecycleRequest
+	(*DeleteLifecycleResponse)(nil),  // 68: o3.v1.DeleteLifecycleResponse
+	(*LifecycleScanState)(nil),       // 69: o3.v1.LifecycleScanState
+	(*LifecycleRuleCounters)(nil),    // 70: o3.v1.LifecycleRuleCounters
+	(*LifecycleScanSummary)(nil),     // 71: o3.v1.LifecycleScanSummary
+	(*LifecycleSuspension)(nil),      // 72: o3.v1.LifecycleSuspension
+	(*LifecycleBucketStatus)(nil),    // 73: o3.v1.LifecycleBucketStatus
+	(*LifecycleStatusRequest)(nil),   // 74: o3.v1.LifecycleStatusRequest
+	(*LifecycleStatusResponse)(nil),  // 75: o3.v1.LifecycleStatusResponse
+	(*PreviewLifecycleRequest)(nil),  // 76: o3.v1.PreviewLifecycleRequest
+	(*PreviewLifecycleResponse)(nil), // 77: o3.v1.PreviewLifecycleResponse
+	(*LifecyclePreview)(nil),         // 78: o3.v1.LifecyclePreview
+	(*LifecyclePreviewItem)(nil),     // 79: o3.v1.LifecyclePreviewItem
+	(*SuspendLifecycleRequest)(nil),  // 80: o3.v1.SuspendLifecycleRequest
+	(*SuspendLifecycleResponse)(nil), // 81: o3.v1.SuspendLifecycleResponse
+	(*ResumeLifecycleRequest)(nil),   // 82: o3.v1.ResumeLifecycleRequest
+	(*ResumeLifecycleResponse)(nil),  // 83: o3.v1.ResumeLifecycleResponse
+	(*RunLifecycleRequest)(nil),      // 84: o3.v1.RunLifecycleRequest
+	(*RunLifecycleResponse)(nil),     // 85: o3.v1.RunLifecycleResponse
+	(*CreateUserRequest)(nil),        // 86: o3.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),       // 87: o3.v1.CreateUserResponse
+	(*ListUsersRequest)(nil),         // 88: o3.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),        // 89: o3.v1.ListUsersResponse
+	(*UpdateUserRequest)(nil),        // 90: o3.v1.UpdateUserRequest
+	(*UpdateUserResponse)(nil),       // 91: o3.v1.UpdateUserResponse
+	(*DeleteUserRequest)(nil),        // 92: o3.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),       // 93: o3.v1.DeleteUserResponse
+	(*CreateAccessKeyRequest)(nil),   // 94: o3.v1.CreateAccessKeyRequest
+	(*CreateAccessKeyResponse)(nil),  // 95: o3.v1.CreateAccessKeyResponse
+	(*ListAccessKeysRequest)(nil),    // 96: o3.v1.ListAccessKeysRequest
+	(*ListAccessKeysResponse)(nil),   // 97: o3.v1.ListAccessKeysResponse
+	(*RevokeAccessKeyRequest)(nil),   // 98: o3.v1.RevokeAccessKeyRequest
+	(*RevokeAccessKeyResponse)(nil),  // 99: o3.v1.RevokeAccessKeyResponse
+	(*StatusRequest)(nil),            // 100: o3.v1.StatusRequest
+	(*StatusResponse)(nil),           // 101: o3.v1.StatusResponse
+	(*BlockStatusRequest)(nil),       // 102: o3.v1.BlockStatusRequest
+	(*BlockStatusResponse)(nil),      // 103: o3.v1.BlockStatusResponse
+	(*StartScrubRequest)(nil),        // 104: o3.v1.StartScrubRequest
+	(*StartScrubResponse)(nil),       // 105: o3.v1.StartScrubResponse
+	(*CreateSnapshotRequest)(nil),    // 106: o3.v1.CreateSnapshotRequest
+	(*CreateSnapshotResponse)(nil),   // 107: o3.v1.CreateSnapshotResponse
+	(*GetSnapshotRequest)(nil),       // 108: o3.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),      // 109: o3.v1.GetSnapshotResponse
+	(*ListSnapshotsRequest)(nil),     // 110: o3.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 111: o3.v1.ListSnapshotsResponse
+	(*RenameSnapshotRequest)(nil),    // 112: o3.v1.RenameSnapshotRequest
+	(*RenameSnapshotResponse)(nil),   // 113: o3.v1.RenameSnapshotResponse
+	(*DeleteSnapshotRequest)(nil),    // 114: o3.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil),   // 115: o3.v1.DeleteSnapshotResponse
+	(*RestoreSnapshotRequest)(nil),   // 116: o3.v1.RestoreSnapshotRequest
+	(*RestoreSnapshotResponse)(nil),  // 117: o3.v1.RestoreSnapshotResponse
+	(*RestoreRefusal)(nil),           // 118: o3.v1.RestoreRefusal
+	(*DiffSpec)(nil),                 // 119: o3.v1.DiffSpec
+	(*SubmitDiffRequest)(nil),        // 120: o3.v1.SubmitDiffRequest
+	(*SubmitDiffResponse)(nil),       // 121: o3.v1.SubmitDiffResponse
+	(*GetDiffRequest)(nil),           // 122: o3.v1.GetDiffRequest
+	(*GetDiffResponse)(nil),          // 123: o3.v1.GetDiffResponse
+	(*CancelDiffRequest)(nil),        // 124: o3.v1.CancelDiffRequest
+	(*CancelDiffResponse)(nil),       // 125: o3.v1.CancelDiffResponse
+	(*ListDiffsRequest)(nil),         // 126: o3.v1.ListDiffsRequest
+	(*ListDiffsResponse)(nil),        // 127: o3.v1.ListDiffsResponse
+	(*ForgetDiffRequest)(nil),        // 128: o3.v1.ForgetDiffRequest
+	(*ForgetDiffResponse)(nil),       // 129: o3.v1.ForgetDiffResponse
+	(*ImageInfo)(nil),                // 130: o3.v1.ImageInfo
+	(*CreateImageRequest)(nil),       // 131: o3.v1.CreateImageRequest
+	(*CreateImageResponse)(nil),      // 132: o3.v1.CreateImageResponse
+	(*ListImagesRequest)(nil),        // 133: o3.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),       // 134: o3.v1.ListImagesResponse
+	(*DeleteImageRequest)(nil),       // 135: o3.v1.DeleteImageRequest
+	(*DeleteImageResponse)(nil),      // 136: o3.v1.DeleteImageResponse
+	(*ExportInfo)(nil),               // 137: o3.v1.ExportInfo
+	(*ExportImageRequest)(nil),       // 138: o3.v1.ExportImageRequest
+	(*ExportImageResponse)(nil),      // 139: o3.v1.ExportImageResponse
+	(*GetExportRequest)(nil),         // 140: o3.v1.GetExportRequest
+	(*GetExportResponse)(nil),        // 141: o3.v1.GetExportResponse
+	(*CancelExportRequest)(nil),      // 142: o3.v1.CancelExportRequest
+	(*CancelExportResponse)(nil),     // 143: o3.v1.CancelExportResponse
+	(*Grant)(nil),                    // 144: o3.v1.Grant
+	(*VolumeInfo)(nil),               // 145: o3.v1.VolumeInfo
+	(*Pair)(nil),                     // 146: o3.v1.Pair
+	(*BucketInfo)(nil),               // 147: o3.v1.BucketInfo
+	(*Extent)(nil),                   // 148: o3.v1.Extent
+	(*Headers)(nil),                  // 149: o3.v1.Headers
+	(*Checksum)(nil),                 // 150: o3.v1.Checksum
+	(*Preconditions)(nil),            // 151: o3.v1.Preconditions
+	(*KeyInfo)(nil),                  // 152: o3.v1.KeyInfo
+	(*UploadInfo)(nil),               // 153: o3.v1.UploadInfo
+	(*PartInfo)(nil),                 // 154: o3.v1.PartInfo
+	(*LifecycleConfiguration)(nil),   // 155: o3.v1.LifecycleConfiguration
+	(*UserInfo)(nil),                 // 156: o3.v1.UserInfo
+	(*AccessKeyInfo)(nil),            // 157: o3.v1.AccessKeyInfo
+	(*SnapshotInfo)(nil),             // 158: o3.v1.SnapshotInfo
+	(*DiffJob)(nil),                  // 159: o3.v1.DiffJob
+	(*DiffEntry)(nil),                // 160: o3.v1.DiffEntry
+	(DiffState)(0),                   // 161: o3.v1.DiffState
 }
 var file_api_o3_v1_om_proto_depIdxs = []int32{
-	1,   // 0: o3.v1.CreateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	119, // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
-	120, // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	120, // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	120, // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
-	1,   // 5: o3.v1.UpdateVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	119, // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
-	120, // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
-	1,   // 8: o3.v1.DeleteVolumeRequest.stamp:type_name -> o3.v1.Stamp
-	1,   // 9: o3.v1.CreateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	119, // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
-	121, // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
-	122, // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	122, // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	122, // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
-	1,   // 15: o3.v1.UpdateBucketRequest.stamp:type_name -> o3.v1.Stamp
-	119, // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
-	121, // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
-	122, // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
-	1,   // 19: o3.v1.DeleteBucketRequest.stamp:type_name -> o3.v1.Stamp
-	1,   // 20: o3.v1.OpenKeyRequest.stamp:type_name -> o3.v1.Stamp
-	1,   // 21: o3.v1.CommitKeyRequest.stamp:type_name -> o3.v1.Stamp
-	123, // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
-	124, // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
-	121, // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
-	125, // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
-	126, // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
-	127, // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 28: o3.v1.AbandonKeyRequest.stamp:type_name -> o3.v1.Stamp
-	127, // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
-	127, // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
-	126, // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
-	1,   // 32: o3.v1.DeleteKeysRequest.stamp:type_name -> o3.v1.Stamp
-	32,  // 33: o3.v1.DeleteKeysRequest.keys:type_name -> o3.v1.DeleteKey
-	34,  // 34: o3.v1.DeleteKeysResponse.results:type_name -> o3.v1.DeleteKeyResult
-	1,   // 35: o3.v1.RenameKeyRequest.stamp:type_name -> o3.v1.Stamp
-	127, // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 37: o3.v1.CopyKeyRequest.stamp:type_name -> o3.v1.Stamp
-	126, // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
-	126, // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
-	124, // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
-	121, // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
-	125, // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
-	127, // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 44: o3.v1.UpdateKeyRequest.stamp:type_name -> o3.v1.Stamp
-	126, // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
-	121, // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
-	119, // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
-	124, // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
-	127, // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 50: o3.v1.CreateDirectoryRequest.stamp:type_name -> o3.v1.Stamp
-	124, // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
-	121, // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
-	127, // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 54: o3.v1.CreateUploadRequest.stamp:type_name -> o3.v1.Stamp
-	124, // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
-	121, // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
-	128, // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
-	1,   // 58: o3.v1.CommitPartRequest.stamp:type_name -> o3.v1.Stamp
-	123, // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
-	125, // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
-	129, // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
-	1,   // 62: o3.v1.CopyPartRequest.stamp:type_name -> o3.v1.Stamp
-	126, // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
-	125, // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
-	129, // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
-	128, // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
-	128, // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
-	128, // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
-	129, // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
-	125, // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
-	1,   // 71: o3.v1.CompleteUploadRequest.stamp:type_name -> o3.v1.Stamp
-	56,  // 72: o3.v1.CompleteUploadRequest.parts:type_name -> o3.v1.CompletePart
-	126, // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
-	125, // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
-	127, // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
-	1,   // 76: o3.v1.AbortUploadRequest.stamp:type_name -> o3.v1.Stamp
-	1,   // 77: o3.v1.CreateUserRequest.stamp:type_name -> o3.v1.Stamp
-	130, // 78: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
-	130, // 79: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
-	1,   // 80: o3.v1.UpdateUserRequest.stamp:type_name -> o3.v1.Stamp
-	130, // 81: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
-	1,   // 82: o3.v1.DeleteUserRequest.stamp:type_name -> o3.v1.Stamp
-	1,   // 83: o3.v1.CreateAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	131, // 84: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
-	131, // 85: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
-	1,   // 86: o3.v1.RevokeAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
-	121, // 87: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
-	78,  // 88: o3.v1.StatusResponse.blocks:type_name -> o3.v1.BlockStatusResponse
-	1,   // 89: o3.v1.CreateSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	132, // 90: o3.v1.CreateSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	132, // 91: o3.v1.GetSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	132, // 92: o3.v1.ListSnapshotsResponse.snapshots:type_name -> o3.v1.SnapshotInfo
-	1,   // 93: o3.v1.RenameSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	132, // 94: o3.v1.RenameSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	1,   // 95: o3.v1.DeleteSnapshotRequest.stamp:type_name -> o3.v1.Stamp
-	132, // 96: o3.v1.DeleteSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
-	93,  // 97: o3.v1.RestoreSnapshotResponse.refused:type_name -> o3.v1.RestoreRefusal
-	94,  // 98: o3.v1.SubmitDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	133, // 99: o3.v1.SubmitDiffResponse.job:type_name -> o3.v1.DiffJob
-	94,  // 100: o3.v1.GetDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	133, // 101: o3.v1.GetDiffResponse.job:type_name -> o3.v1.DiffJob
-	134, // 102: o3.v1.GetDiffResponse.entries:type_name -> o3.v1.DiffEntry
-	94,  // 103: o3.v1.CancelDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	133, // 104: o3.v1.CancelDiffResponse.job:type_name -> o3.v1.DiffJob
-	135, // 105: o3.v1.ListDiffsRequest.states:type_name -> o3.v1.DiffState
-	133, // 106: o3.v1.ListDiffsResponse.jobs:type_name -> o3.v1.DiffJob
-	94,  // 107: o3.v1.ForgetDiffRequest.spec:type_name -> o3.v1.DiffSpec
-	105, // 108: o3.v1.CreateImageResponse.image:type_name -> o3.v1.ImageInfo
-	105, // 109: o3.v1.ListImagesResponse.images:type_name -> o3.v1.ImageInfo
-	105, // 110: o3.v1.DeleteImageResponse.image:type_name -> o3.v1.ImageInfo
-	0,   // 111: o3.v1.ExportInfo.state:type_name -> o3.v1.ExportState
-	112, // 112: o3.v1.ExportImageResponse.export:type_name -> o3.v1.ExportInfo
-	112, // 113: o3.v1.GetExportResponse.export:type_name -> o3.v1.ExportInfo
-	112, // 114: o3.v1.CancelExportResponse.export:type_name -> o3.v1.ExportInfo
-	2,   // 115: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
-	4,   // 116: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
-	6,   // 117: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
-	8,   // 118: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
-	10,  // 119: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
-	12,  // 120: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
-	14,  // 121: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
-	16,  // 122: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
-	18,  // 123: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
-	20,  // 124: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
-	22,  // 125: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
-	24,  // 126: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
-	26,  // 127: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
-	28,  // 128: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
-	30,  // 129: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
-	33,  // 130: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
-	36,  // 131: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
-	38,  // 132: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
-	40,  // 133: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
-	42,  // 134: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
-	44,  // 135: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
-	46,  // 136: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
-	48,  // 137: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
-	50,  // 138: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
-	52,  // 139: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
-	54,  // 140: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
-	57,  // 141: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
-	59,  // 142: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
-	81,  // 143: o3.v1.OM.CreateSnapshot:input_type -> o3.v1.CreateSnapshotRequest
-	83,  // 144: o3.v1.OM.GetSnapshot:input_type -> o3.v1.GetSnapshotRequest
-	85,  // 145: o3.v1.OM.ListSnapshots:input_type -> o3.v1.ListSnapshotsRequest
-	87,  // 146: o3.v1.OM.RenameSnapshot:input_type -> o3.v1.RenameSnapshotRequest
-	89,  // 147: o3.v1.OM.DeleteSnapshot:input_type -> o3.v1.DeleteSnapshotRequest
-	91,  // 148: o3.v1.OM.RestoreSnapshot:input_type -> o3.v1.RestoreSnapshotRequest
-	95,  // 149: o3.v1.OM.SubmitDiff:input_type -> o3.v1.SubmitDiffRequest
-	97,  // 150: o3.v1.OM.GetDiff:input_type -> o3.v1.GetDiffRequest
-	99,  // 151: o3.v1.OM.CancelDiff:input_type -> o3.v1.CancelDiffRequest
-	101, // 152: o3.v1.OM.ListDiffs:input_type -> o3.v1.ListDiffsRequest
-	103, // 153: o3.v1.OM.ForgetDiff:input_type -> o3.v1.ForgetDiffRequest
-	61,  // 154: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
-	63,  // 155: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
-	65,  // 156: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
-	67,  // 157: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
-	69,  // 158: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
-	71,  // 159: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
-	73,  // 160: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
-	75,  // 161: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
-	77,  // 162: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
-	79,  // 163: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
-	106, // 164: o3.v1.OM.CreateImage:input_type -> o3.v1.CreateImageRequest
-	108, // 165: o3.v1.OM.ListImages:input_type -> o3.v1.ListImagesRequest
-	110, // 166: o3.v1.OM.DeleteImage:input_type -> o3.v1.DeleteImageRequest
-	113, // 167: o3.v1.OM.ExportImage:input_type -> o3.v1.ExportImageRequest
-	115, // 168: o3.v1.OM.GetExport:input_type -> o3.v1.GetExportRequest
-	117, // 169: o3.v1.OM.CancelExport:input_type -> o3.v1.CancelExportRequest
-	3,   // 170: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
-	5,   // 171: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
-	7,   // 172: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
-	9,   // 173: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
-	11,  // 174: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
-	13,  // 175: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
-	15,  // 176: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
-	17,  // 177: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
-	19,  // 178: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
-	21,  // 179: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
-	23,  // 180: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
-	25,  // 181: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
-	27,  // 182: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
-	29,  // 183: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
-	31,  // 184: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
-	35,  // 185: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
-	37,  // 186: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
-	39,  // 187: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
-	41,  // 188: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
-	43,  // 189: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
-	45,  // 190: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
-	47,  // 191: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
-	49,  // 192: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
-	51,  // 193: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
-	53,  // 194: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
-	55,  // 195: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
-	58,  // 196: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
-	60,  // 197: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
-	82,  // 198: o3.v1.OM.CreateSnapshot:output_type -> o3.v1.CreateSnapshotResponse
-	84,  // 199: o3.v1.OM.GetSnapshot:output_type -> o3.v1.GetSnapshotResponse
-	86,  // 200: o3.v1.OM.ListSnapshots:output_type -> o3.v1.ListSnapshotsResponse
-	88,  // 201: o3.v1.OM.RenameSnapshot:output_type -> o3.v1.RenameSnapshotResponse
-	90,  // 202: o3.v1.OM.DeleteSnapshot:output_type -> o3.v1.DeleteSnapshotResponse
-	92,  // 203: o3.v1.OM.RestoreSnapshot:output_type -> o3.v1.RestoreSnapshotResponse
-	96,  // 204: o3.v1.OM.SubmitDiff:output_type -> o3.v1.SubmitDiffResponse
-	98,  // 205: o3.v1.OM.GetDiff:output_type -> o3.v1.GetDiffResponse
-	100, // 206: o3.v1.OM.CancelDiff:output_type -> o3.v1.CancelDiffResponse
-	102, // 207: o3.v1.OM.ListDiffs:output_type -> o3.v1.ListDiffsResponse
-	104, // 208: o3.v1.OM.ForgetDiff:output_type -> o3.v1.ForgetDiffResponse
-	62,  // 209: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
-	64,  // 210: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
-	66,  // 211: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
-	68,  // 212: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
-	70,  // 213: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
-	72,  // 214: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
-	74,  // 215: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
-	76,  // 216: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
-	78,  // 217: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
-	80,  // 218: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
-	107, // 219: o3.v1.OM.CreateImage:output_type -> o3.v1.CreateImageResponse
-	109, // 220: o3.v1.OM.ListImages:output_type -> o3.v1.ListImagesResponse
-	111, // 221: o3.v1.OM.DeleteImage:output_type -> o3.v1.DeleteImageResponse
-	114, // 222: o3.v1.OM.ExportImage:output_type -> o3.v1.ExportImageResponse
-	116, // 223: o3.v1.OM.GetExport:output_type -> o3.v1.GetExportResponse
-	118, // 224: o3.v1.OM.CancelExport:output_type -> o3.v1.CancelExportResponse
-	170, // [170:225] is the sub-list for method output_type
-	115, // [115:170] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	115, // [115:115] is the sub-list for extension extendee
-	0,   // [0:115] is the sub-list for field type_name
+	3,   // 0: o3.v1.CreateVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	144, // 1: o3.v1.CreateVolumeRequest.grants:type_name -> o3.v1.Grant
+	145, // 2: o3.v1.CreateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	145, // 3: o3.v1.GetVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	145, // 4: o3.v1.ListVolumesResponse.volumes:type_name -> o3.v1.VolumeInfo
+	3,   // 5: o3.v1.UpdateVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	144, // 6: o3.v1.UpdateVolumeRequest.grants:type_name -> o3.v1.Grant
+	145, // 7: o3.v1.UpdateVolumeResponse.volume:type_name -> o3.v1.VolumeInfo
+	3,   // 8: o3.v1.DeleteVolumeRequest.stamp:type_name -> o3.v1.Stamp
+	3,   // 9: o3.v1.CreateBucketRequest.stamp:type_name -> o3.v1.Stamp
+	144, // 10: o3.v1.CreateBucketRequest.grants:type_name -> o3.v1.Grant
+	146, // 11: o3.v1.CreateBucketRequest.tags:type_name -> o3.v1.Pair
+	147, // 12: o3.v1.CreateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	147, // 13: o3.v1.GetBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	147, // 14: o3.v1.ListBucketsResponse.buckets:type_name -> o3.v1.BucketInfo
+	3,   // 15: o3.v1.UpdateBucketRequest.stamp:type_name -> o3.v1.Stamp
+	144, // 16: o3.v1.UpdateBucketRequest.grants:type_name -> o3.v1.Grant
+	146, // 17: o3.v1.UpdateBucketRequest.tags:type_name -> o3.v1.Pair
+	147, // 18: o3.v1.UpdateBucketResponse.bucket:type_name -> o3.v1.BucketInfo
+	3,   // 19: o3.v1.DeleteBucketRequest.stamp:type_name -> o3.v1.Stamp
+	3,   // 20: o3.v1.OpenKeyRequest.stamp:type_name -> o3.v1.Stamp
+	3,   // 21: o3.v1.CommitKeyRequest.stamp:type_name -> o3.v1.Stamp
+	148, // 22: o3.v1.CommitKeyRequest.extents:type_name -> o3.v1.Extent
+	149, // 23: o3.v1.CommitKeyRequest.headers:type_name -> o3.v1.Headers
+	146, // 24: o3.v1.CommitKeyRequest.tags:type_name -> o3.v1.Pair
+	150, // 25: o3.v1.CommitKeyRequest.checksum:type_name -> o3.v1.Checksum
+	151, // 26: o3.v1.CommitKeyRequest.if:type_name -> o3.v1.Preconditions
+	152, // 27: o3.v1.CommitKeyResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 28: o3.v1.AbandonKeyRequest.stamp:type_name -> o3.v1.Stamp
+	152, // 29: o3.v1.GetKeyResponse.key:type_name -> o3.v1.KeyInfo
+	152, // 30: o3.v1.ListKeysResponse.keys:type_name -> o3.v1.KeyInfo
+	151, // 31: o3.v1.DeleteKey.if:type_name -> o3.v1.Preconditions
+	3,   // 32: o3.v1.DeleteKeysRequest.stamp:type_name -> o3.v1.Stamp
+	34,  // 33: o3.v1.DeleteKeysRequest.keys:type_name -> o3.v1.DeleteKey
+	36,  // 34: o3.v1.DeleteKeysResponse.results:type_name -> o3.v1.DeleteKeyResult
+	3,   // 35: o3.v1.RenameKeyRequest.stamp:type_name -> o3.v1.Stamp
+	152, // 36: o3.v1.RenameKeyResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 37: o3.v1.CopyKeyRequest.stamp:type_name -> o3.v1.Stamp
+	151, // 38: o3.v1.CopyKeyRequest.from_if:type_name -> o3.v1.Preconditions
+	151, // 39: o3.v1.CopyKeyRequest.if:type_name -> o3.v1.Preconditions
+	149, // 40: o3.v1.CopyKeyRequest.headers:type_name -> o3.v1.Headers
+	146, // 41: o3.v1.CopyKeyRequest.tags:type_name -> o3.v1.Pair
+	150, // 42: o3.v1.CopyKeyRequest.checksum:type_name -> o3.v1.Checksum
+	152, // 43: o3.v1.CopyKeyResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 44: o3.v1.UpdateKeyRequest.stamp:type_name -> o3.v1.Stamp
+	151, // 45: o3.v1.UpdateKeyRequest.if:type_name -> o3.v1.Preconditions
+	146, // 46: o3.v1.UpdateKeyRequest.tags:type_name -> o3.v1.Pair
+	144, // 47: o3.v1.UpdateKeyRequest.grants:type_name -> o3.v1.Grant
+	149, // 48: o3.v1.UpdateKeyRequest.headers:type_name -> o3.v1.Headers
+	152, // 49: o3.v1.UpdateKeyResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 50: o3.v1.CreateDirectoryRequest.stamp:type_name -> o3.v1.Stamp
+	149, // 51: o3.v1.CreateDirectoryRequest.headers:type_name -> o3.v1.Headers
+	146, // 52: o3.v1.CreateDirectoryRequest.tags:type_name -> o3.v1.Pair
+	152, // 53: o3.v1.CreateDirectoryResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 54: o3.v1.CreateUploadRequest.stamp:type_name -> o3.v1.Stamp
+	149, // 55: o3.v1.CreateUploadRequest.headers:type_name -> o3.v1.Headers
+	146, // 56: o3.v1.CreateUploadRequest.tags:type_name -> o3.v1.Pair
+	153, // 57: o3.v1.CreateUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	3,   // 58: o3.v1.CommitPartRequest.stamp:type_name -> o3.v1.Stamp
+	148, // 59: o3.v1.CommitPartRequest.extents:type_name -> o3.v1.Extent
+	150, // 60: o3.v1.CommitPartRequest.checksum:type_name -> o3.v1.Checksum
+	154, // 61: o3.v1.CommitPartResponse.part:type_name -> o3.v1.PartInfo
+	3,   // 62: o3.v1.CopyPartRequest.stamp:type_name -> o3.v1.Stamp
+	151, // 63: o3.v1.CopyPartRequest.from_if:type_name -> o3.v1.Preconditions
+	150, // 64: o3.v1.CopyPartRequest.checksum:type_name -> o3.v1.Checksum
+	154, // 65: o3.v1.CopyPartResponse.part:type_name -> o3.v1.PartInfo
+	153, // 66: o3.v1.GetUploadResponse.upload:type_name -> o3.v1.UploadInfo
+	153, // 67: o3.v1.ListUploadsResponse.uploads:type_name -> o3.v1.UploadInfo
+	153, // 68: o3.v1.ListPartsResponse.upload:type_name -> o3.v1.UploadInfo
+	154, // 69: o3.v1.ListPartsResponse.parts:type_name -> o3.v1.PartInfo
+	150, // 70: o3.v1.CompletePart.checksum:type_name -> o3.v1.Checksum
+	3,   // 71: o3.v1.CompleteUploadRequest.stamp:type_name -> o3.v1.Stamp
+	58,  // 72: o3.v1.CompleteUploadRequest.parts:type_name -> o3.v1.CompletePart
+	151, // 73: o3.v1.CompleteUploadRequest.if:type_name -> o3.v1.Preconditions
+	150, // 74: o3.v1.CompleteUploadRequest.checksum:type_name -> o3.v1.Checksum
+	152, // 75: o3.v1.CompleteUploadResponse.key:type_name -> o3.v1.KeyInfo
+	3,   // 76: o3.v1.AbortUploadRequest.stamp:type_name -> o3.v1.Stamp
+	3,   // 77: o3.v1.SetLifecycleRequest.stamp:type_name -> o3.v1.Stamp
+	155, // 78: o3.v1.SetLifecycleRequest.configuration:type_name -> o3.v1.LifecycleConfiguration
+	155, // 79: o3.v1.SetLifecycleResponse.configuration:type_name -> o3.v1.LifecycleConfiguration
+	155, // 80: o3.v1.GetLifecycleResponse.configuration:type_name -> o3.v1.LifecycleConfiguration
+	3,   // 81: o3.v1.DeleteLifecycleRequest.stamp:type_name -> o3.v1.Stamp
+	0,   // 82: o3.v1.LifecycleScanState.phase:type_name -> o3.v1.LifecyclePhase
+	70,  // 83: o3.v1.LifecycleScanState.rules:type_name -> o3.v1.LifecycleRuleCounters
+	71,  // 84: o3.v1.LifecycleScanState.previous:type_name -> o3.v1.LifecycleScanSummary
+	70,  // 85: o3.v1.LifecycleScanSummary.total:type_name -> o3.v1.LifecycleRuleCounters
+	1,   // 86: o3.v1.LifecycleBucketStatus.activity:type_name -> o3.v1.LifecycleActivity
+	69,  // 87: o3.v1.LifecycleBucketStatus.scan:type_name -> o3.v1.LifecycleScanState
+	72,  // 88: o3.v1.LifecycleBucketStatus.suspension:type_name -> o3.v1.LifecycleSuspension
+	72,  // 89: o3.v1.LifecycleStatusResponse.suspension:type_name -> o3.v1.LifecycleSuspension
+	73,  // 90: o3.v1.LifecycleStatusResponse.buckets:type_name -> o3.v1.LifecycleBucketStatus
+	155, // 91: o3.v1.PreviewLifecycleRequest.configuration:type_name -> o3.v1.LifecycleConfiguration
+	78,  // 92: o3.v1.PreviewLifecycleResponse.rules:type_name -> o3.v1.LifecyclePreview
+	79,  // 93: o3.v1.LifecyclePreview.first:type_name -> o3.v1.LifecyclePreviewItem
+	69,  // 94: o3.v1.RunLifecycleResponse.scan:type_name -> o3.v1.LifecycleScanState
+	3,   // 95: o3.v1.CreateUserRequest.stamp:type_name -> o3.v1.Stamp
+	156, // 96: o3.v1.CreateUserResponse.user:type_name -> o3.v1.UserInfo
+	156, // 97: o3.v1.ListUsersResponse.users:type_name -> o3.v1.UserInfo
+	3,   // 98: o3.v1.UpdateUserRequest.stamp:type_name -> o3.v1.Stamp
+	156, // 99: o3.v1.UpdateUserResponse.user:type_name -> o3.v1.UserInfo
+	3,   // 100: o3.v1.DeleteUserRequest.stamp:type_name -> o3.v1.Stamp
+	3,   // 101: o3.v1.CreateAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
+	157, // 102: o3.v1.CreateAccessKeyResponse.key:type_name -> o3.v1.AccessKeyInfo
+	157, // 103: o3.v1.ListAccessKeysResponse.keys:type_name -> o3.v1.AccessKeyInfo
+	3,   // 104: o3.v1.RevokeAccessKeyRequest.stamp:type_name -> o3.v1.Stamp
+	146, // 105: o3.v1.StatusResponse.problems:type_name -> o3.v1.Pair
+	103, // 106: o3.v1.StatusResponse.blocks:type_name -> o3.v1.BlockStatusResponse
+	3,   // 107: o3.v1.CreateSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	158, // 108: o3.v1.CreateSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	158, // 109: o3.v1.GetSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	158, // 110: o3.v1.ListSnapshotsResponse.snapshots:type_name -> o3.v1.SnapshotInfo
+	3,   // 111: o3.v1.RenameSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	158, // 112: o3.v1.RenameSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	3,   // 113: o3.v1.DeleteSnapshotRequest.stamp:type_name -> o3.v1.Stamp
+	158, // 114: o3.v1.DeleteSnapshotResponse.snapshot:type_name -> o3.v1.SnapshotInfo
+	118, // 115: o3.v1.RestoreSnapshotResponse.refused:type_name -> o3.v1.RestoreRefusal
+	119, // 116: o3.v1.SubmitDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	159, // 117: o3.v1.SubmitDiffResponse.job:type_name -> o3.v1.DiffJob
+	119, // 118: o3.v1.GetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	159, // 119: o3.v1.GetDiffResponse.job:type_name -> o3.v1.DiffJob
+	160, // 120: o3.v1.GetDiffResponse.entries:type_name -> o3.v1.DiffEntry
+	119, // 121: o3.v1.CancelDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	159, // 122: o3.v1.CancelDiffResponse.job:type_name -> o3.v1.DiffJob
+	161, // 123: o3.v1.ListDiffsRequest.states:type_name -> o3.v1.DiffState
+	159, // 124: o3.v1.ListDiffsResponse.jobs:type_name -> o3.v1.DiffJob
+	119, // 125: o3.v1.ForgetDiffRequest.spec:type_name -> o3.v1.DiffSpec
+	130, // 126: o3.v1.CreateImageResponse.image:type_name -> o3.v1.ImageInfo
+	130, // 127: o3.v1.ListImagesResponse.images:type_name -> o3.v1.ImageInfo
+	130, // 128: o3.v1.DeleteImageResponse.image:type_name -> o3.v1.ImageInfo
+	2,   // 129: o3.v1.ExportInfo.state:type_name -> o3.v1.ExportState
+	137, // 130: o3.v1.ExportImageResponse.export:type_name -> o3.v1.ExportInfo
+	137, // 131: o3.v1.GetExportResponse.export:type_name -> o3.v1.ExportInfo
+	137, // 132: o3.v1.CancelExportResponse.export:type_name -> o3.v1.ExportInfo
+	4,   // 133: o3.v1.OM.CreateVolume:input_type -> o3.v1.CreateVolumeRequest
+	6,   // 134: o3.v1.OM.GetVolume:input_type -> o3.v1.GetVolumeRequest
+	8,   // 135: o3.v1.OM.ListVolumes:input_type -> o3.v1.ListVolumesRequest
+	10,  // 136: o3.v1.OM.UpdateVolume:input_type -> o3.v1.UpdateVolumeRequest
+	12,  // 137: o3.v1.OM.DeleteVolume:input_type -> o3.v1.DeleteVolumeRequest
+	14,  // 138: o3.v1.OM.CreateBucket:input_type -> o3.v1.CreateBucketRequest
+	16,  // 139: o3.v1.OM.GetBucket:input_type -> o3.v1.GetBucketRequest
+	18,  // 140: o3.v1.OM.ListBuckets:input_type -> o3.v1.ListBucketsRequest
+	20,  // 141: o3.v1.OM.UpdateBucket:input_type -> o3.v1.UpdateBucketRequest
+	22,  // 142: o3.v1.OM.DeleteBucket:input_type -> o3.v1.DeleteBucketRequest
+	24,  // 143: o3.v1.OM.OpenKey:input_type -> o3.v1.OpenKeyRequest
+	26,  // 144: o3.v1.OM.CommitKey:input_type -> o3.v1.CommitKeyRequest
+	28,  // 145: o3.v1.OM.AbandonKey:input_type -> o3.v1.AbandonKeyRequest
+	30,  // 146: o3.v1.OM.GetKey:input_type -> o3.v1.GetKeyRequest
+	32,  // 147: o3.v1.OM.ListKeys:input_type -> o3.v1.ListKeysRequest
+	35,  // 148: o3.v1.OM.DeleteKeys:input_type -> o3.v1.DeleteKeysRequest
+	38,  // 149: o3.v1.OM.RenameKey:input_type -> o3.v1.RenameKeyRequest
+	40,  // 150: o3.v1.OM.CopyKey:input_type -> o3.v1.CopyKeyRequest
+	42,  // 151: o3.v1.OM.UpdateKey:input_type -> o3.v1.UpdateKeyRequest
+	44,  // 152: o3.v1.OM.CreateDirectory:input_type -> o3.v1.CreateDirectoryRequest
+	46,  // 153: o3.v1.OM.CreateUpload:input_type -> o3.v1.CreateUploadRequest
+	48,  // 154: o3.v1.OM.CommitPart:input_type -> o3.v1.CommitPartRequest
+	50,  // 155: o3.v1.OM.CopyPart:input_type -> o3.v1.CopyPartRequest
+	52,  // 156: o3.v1.OM.GetUpload:input_type -> o3.v1.GetUploadRequest
+	54,  // 157: o3.v1.OM.ListUploads:input_type -> o3.v1.ListUploadsRequest
+	56,  // 158: o3.v1.OM.ListParts:input_type -> o3.v1.ListPartsRequest
+	59,  // 159: o3.v1.OM.CompleteUpload:input_type -> o3.v1.CompleteUploadRequest
+	61,  // 160: o3.v1.OM.AbortUpload:input_type -> o3.v1.AbortUploadRequest
+	106, // 161: o3.v1.OM.CreateSnapshot:input_type -> o3.v1.CreateSnapshotRequest
+	108, // 162: o3.v1.OM.GetSnapshot:input_type -> o3.v1.GetSnapshotRequest
+	110, // 163: o3.v1.OM.ListSnapshots:input_type -> o3.v1.ListSnapshotsRequest
+	112, // 164: o3.v1.OM.RenameSnapshot:input_type -> o3.v1.RenameSnapshotRequest
+	114, // 165: o3.v1.OM.DeleteSnapshot:input_type -> o3.v1.DeleteSnapshotRequest
+	116, // 166: o3.v1.OM.RestoreSnapshot:input_type -> o3.v1.RestoreSnapshotRequest
+	120, // 167: o3.v1.OM.SubmitDiff:input_type -> o3.v1.SubmitDiffRequest
+	122, // 168: o3.v1.OM.GetDiff:input_type -> o3.v1.GetDiffRequest
+	124, // 169: o3.v1.OM.CancelDiff:input_type -> o3.v1.CancelDiffRequest
+	126, // 170: o3.v1.OM.ListDiffs:input_type -> o3.v1.ListDiffsRequest
+	128, // 171: o3.v1.OM.ForgetDiff:input_type -> o3.v1.ForgetDiffRequest
+	63,  // 172: o3.v1.OM.SetLifecycle:input_type -> o3.v1.SetLifecycleRequest
+	65,  // 173: o3.v1.OM.GetLifecycle:input_type -> o3.v1.GetLifecycleRequest
+	67,  // 174: o3.v1.OM.DeleteLifecycle:input_type -> o3.v1.DeleteLifecycleRequest
+	74,  // 175: o3.v1.OM.LifecycleStatus:input_type -> o3.v1.LifecycleStatusRequest
+	76,  // 176: o3.v1.OM.PreviewLifecycle:input_type -> o3.v1.PreviewLifecycleRequest
+	80,  // 177: o3.v1.OM.SuspendLifecycle:input_type -> o3.v1.SuspendLifecycleRequest
+	82,  // 178: o3.v1.OM.ResumeLifecycle:input_type -> o3.v1.ResumeLifecycleRequest
+	84,  // 179: o3.v1.OM.RunLifecycle:input_type -> o3.v1.RunLifecycleRequest
+	86,  // 180: o3.v1.OM.CreateUser:input_type -> o3.v1.CreateUserRequest
+	88,  // 181: o3.v1.OM.ListUsers:input_type -> o3.v1.ListUsersRequest
+	90,  // 182: o3.v1.OM.UpdateUser:input_type -> o3.v1.UpdateUserRequest
+	92,  // 183: o3.v1.OM.DeleteUser:input_type -> o3.v1.DeleteUserRequest
+	94,  // 184: o3.v1.OM.CreateAccessKey:input_type -> o3.v1.CreateAccessKeyRequest
+	96,  // 185: o3.v1.OM.ListAccessKeys:input_type -> o3.v1.ListAccessKeysRequest
+	98,  // 186: o3.v1.OM.RevokeAccessKey:input_type -> o3.v1.RevokeAccessKeyRequest
+	100, // 187: o3.v1.OM.Status:input_type -> o3.v1.StatusRequest
+	102, // 188: o3.v1.OM.BlockStatus:input_type -> o3.v1.BlockStatusRequest
+	104, // 189: o3.v1.OM.StartScrub:input_type -> o3.v1.StartScrubRequest
+	131, // 190: o3.v1.OM.CreateImage:input_type -> o3.v1.CreateImageRequest
+	133, // 191: o3.v1.OM.ListImages:input_type -> o3.v1.ListImagesRequest
+	135, // 192: o3.v1.OM.DeleteImage:input_type -> o3.v1.DeleteImageRequest
+	138, // 193: o3.v1.OM.ExportImage:input_type -> o3.v1.ExportImageRequest
+	140, // 194: o3.v1.OM.GetExport:input_type -> o3.v1.GetExportRequest
+	142, // 195: o3.v1.OM.CancelExport:input_type -> o3.v1.CancelExportRequest
+	5,   // 196: o3.v1.OM.CreateVolume:output_type -> o3.v1.CreateVolumeResponse
+	7,   // 197: o3.v1.OM.GetVolume:output_type -> o3.v1.GetVolumeResponse
+	9,   // 198: o3.v1.OM.ListVolumes:output_type -> o3.v1.ListVolumesResponse
+	11,  // 199: o3.v1.OM.UpdateVolume:output_type -> o3.v1.UpdateVolumeResponse
+	13,  // 200: o3.v1.OM.DeleteVolume:output_type -> o3.v1.DeleteVolumeResponse
+	15,  // 201: o3.v1.OM.CreateBucket:output_type -> o3.v1.CreateBucketResponse
+	17,  // 202: o3.v1.OM.GetBucket:output_type -> o3.v1.GetBucketResponse
+	19,  // 203: o3.v1.OM.ListBuckets:output_type -> o3.v1.ListBucketsResponse
+	21,  // 204: o3.v1.OM.UpdateBucket:output_type -> o3.v1.UpdateBucketResponse
+	23,  // 205: o3.v1.OM.DeleteBucket:output_type -> o3.v1.DeleteBucketResponse
+	25,  // 206: o3.v1.OM.OpenKey:output_type -> o3.v1.OpenKeyResponse
+	27,  // 207: o3.v1.OM.CommitKey:output_type -> o3.v1.CommitKeyResponse
+	29,  // 208: o3.v1.OM.AbandonKey:output_type -> o3.v1.AbandonKeyResponse
+	31,  // 209: o3.v1.OM.GetKey:output_type -> o3.v1.GetKeyResponse
+	33,  // 210: o3.v1.OM.ListKeys:output_type -> o3.v1.ListKeysResponse
+	37,  // 211: o3.v1.OM.DeleteKeys:output_type -> o3.v1.DeleteKeysResponse
+	39,  // 212: o3.v1.OM.RenameKey:output_type -> o3.v1.RenameKeyResponse
+	41,  // 213: o3.v1.OM.CopyKey:output_type -> o3.v1.CopyKeyResponse
+	43,  // 214: o3.v1.OM.UpdateKey:output_type -> o3.v1.UpdateKeyResponse
+	45,  // 215: o3.v1.OM.CreateDirectory:output_type -> o3.v1.CreateDirectoryResponse
+	47,  // 216: o3.v1.OM.CreateUpload:output_type -> o3.v1.CreateUploadResponse
+	49,  // 217: o3.v1.OM.CommitPart:output_type -> o3.v1.CommitPartResponse
+	51,  // 218: o3.v1.OM.CopyPart:output_type -> o3.v1.CopyPartResponse
+	53,  // 219: o3.v1.OM.GetUpload:output_type -> o3.v1.GetUploadResponse
+	55,  // 220: o3.v1.OM.ListUploads:output_type -> o3.v1.ListUploadsResponse
+	57,  // 221: o3.v1.OM.ListParts:output_type -> o3.v1.ListPartsResponse
+	60,  // 222: o3.v1.OM.CompleteUpload:output_type -> o3.v1.CompleteUploadResponse
+	62,  // 223: o3.v1.OM.AbortUpload:output_type -> o3.v1.AbortUploadResponse
+	107, // 224: o3.v1.OM.CreateSnapshot:output_type -> o3.v1.CreateSnapshotResponse
+	109, // 225: o3.v1.OM.GetSnapshot:output_type -> o3.v1.GetSnapshotResponse
+	111, // 226: o3.v1.OM.ListSnapshots:output_type -> o3.v1.ListSnapshotsResponse
+	113, // 227: o3.v1.OM.RenameSnapshot:output_type -> o3.v1.RenameSnapshotResponse
+	115, // 228: o3.v1.OM.DeleteSnapshot:output_type -> o3.v1.DeleteSnapshotResponse
+	117, // 229: o3.v1.OM.RestoreSnapshot:output_type -> o3.v1.RestoreSnapshotResponse
+	121, // 230: o3.v1.OM.SubmitDiff:output_type -> o3.v1.SubmitDiffResponse
+	123, // 231: o3.v1.OM.GetDiff:output_type -> o3.v1.GetDiffResponse
+	125, // 232: o3.v1.OM.CancelDiff:output_type -> o3.v1.CancelDiffResponse
+	127, // 233: o3.v1.OM.ListDiffs:output_type -> o3.v1.ListDiffsResponse
+	129, // 234: o3.v1.OM.ForgetDiff:output_type -> o3.v1.ForgetDiffResponse
+	64,  // 235: o3.v1.OM.SetLifecycle:output_type -> o3.v1.SetLifecycleResponse
+	66,  // 236: o3.v1.OM.GetLifecycle:output_type -> o3.v1.GetLifecycleResponse
+	68,  // 237: o3.v1.OM.DeleteLifecycle:output_type -> o3.v1.DeleteLifecycleResponse
+	75,  // 238: o3.v1.OM.LifecycleStatus:output_type -> o3.v1.LifecycleStatusResponse
+	77,  // 239: o3.v1.OM.PreviewLifecycle:output_type -> o3.v1.PreviewLifecycleResponse
+	81,  // 240: o3.v1.OM.SuspendLifecycle:output_type -> o3.v1.SuspendLifecycleResponse
+	83,  // 241: o3.v1.OM.ResumeLifecycle:output_type -> o3.v1.ResumeLifecycleResponse
+	85,  // 242: o3.v1.OM.RunLifecycle:output_type -> o3.v1.RunLifecycleResponse
+	87,  // 243: o3.v1.OM.CreateUser:output_type -> o3.v1.CreateUserResponse
+	89,  // 244: o3.v1.OM.ListUsers:output_type -> o3.v1.ListUsersResponse
+	91,  // 245: o3.v1.OM.UpdateUser:output_type -> o3.v1.UpdateUserResponse
+	93,  // 246: o3.v1.OM.DeleteUser:output_type -> o3.v1.DeleteUserResponse
+	95,  // 247: o3.v1.OM.CreateAccessKey:output_type -> o3.v1.CreateAccessKeyResponse
+	97,  // 248: o3.v1.OM.ListAccessKeys:output_type -> o3.v1.ListAccessKeysResponse
+	99,  // 249: o3.v1.OM.RevokeAccessKey:output_type -> o3.v1.RevokeAccessKeyResponse
+	101, // 250: o3.v1.OM.Status:output_type -> o3.v1.StatusResponse
+	103, // 251: o3.v1.OM.BlockStatus:output_type -> o3.v1.BlockStatusResponse
+	105, // 252: o3.v1.OM.StartScrub:output_type -> o3.v1.StartScrubResponse
+	132, // 253: o3.v1.OM.CreateImage:output_type -> o3.v1.CreateImageResponse
+	134, // 254: o3.v1.OM.ListImages:output_type -> o3.v1.ListImagesResponse
+	136, // 255: o3.v1.OM.DeleteImage:output_type -> o3.v1.DeleteImageResponse
+	139, // 256: o3.v1.OM.ExportImage:output_type -> o3.v1.ExportImageResponse
+	141, // 257: o3.v1.OM.GetExport:output_type -> o3.v1.GetExportResponse
+	143, // 258: o3.v1.OM.CancelExport:output_type -> o3.v1.CancelExportResponse
+	196, // [196:259] is the sub-list for method output_type
+	133, // [133:196] is the sub-list for method input_type
+	133, // [133:133] is the sub-list for extension type_name
+	133, // [133:133] is the sub-list for extension extendee
+	0,   // [0:133] is the sub-list for field type_name
 }
 
 func init() { file_api_o3_v1_om_proto_init() }
@@ -9003,14 +11140,14 @@ func file_api_o3_v1_om_proto_init() {
 	file_api_o3_v1_om_proto_msgTypes[7].OneofWrappers = []any{}
 	file_api_o3_v1_om_proto_msgTypes[17].OneofWrappers = []any{}
 	file_api_o3_v1_om_proto_msgTypes[39].OneofWrappers = []any{}
-	file_api_o3_v1_om_proto_msgTypes[64].OneofWrappers = []any{}
+	file_api_o3_v1_om_proto_msgTypes[87].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_o3_v1_om_proto_rawDesc), len(file_api_o3_v1_om_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   118,
+			NumEnums:      3,
+			NumMessages:   141,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -570,25 +570,29 @@ func (x *Grant) GetPermissions() []Permission {
 // KeyInfo describes a key or a directory. In listings the extents, headers,
 // tags and grants are left out unless asked for.
 type KeyInfo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // bucket-relative path; a directory's ends in "/"
-	Kind          EntryKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=o3.v1.EntryKind" json:"kind,omitempty"`
-	ObjectId      uint64                 `protobuf:"varint,3,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
-	ParentId      uint64                 `protobuf:"varint,4,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
-	Since         uint64                 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"` // the op that wrote the row
-	Size          uint64                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
-	Etag          string                 `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"` // without quotes
-	CreatedMs     int64                  `protobuf:"varint,8,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	ModifiedMs    int64                  `protobuf:"varint,9,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"`
-	Owner         string                 `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
-	Headers       *Headers               `protobuf:"bytes,11,opt,name=headers,proto3" json:"headers,omitempty"`
-	Tags          []*Pair                `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"`
-	Grants        []*Grant               `protobuf:"bytes,13,rep,name=grants,proto3" json:"grants,omitempty"`
-	Checksum      *Checksum              `protobuf:"bytes,14,opt,name=checksum,proto3" json:"checksum,omitempty"`
-	Extents       []*Extent              `protobuf:"bytes,15,rep,name=extents,proto3" json:"extents,omitempty"`                              // direct ones only
-	PartSizes     []uint64               `protobuf:"varint,16,rep,packed,name=part_sizes,json=partSizes,proto3" json:"part_sizes,omitempty"` // of a multipart object, in order
-	Data          []byte                 `protobuf:"bytes,17,opt,name=data,proto3" json:"data,omitempty"`                                    // all bytes, when all are in the store and data was asked for; extents is then empty
-	Implicit      bool                   `protobuf:"varint,18,opt,name=implicit,proto3" json:"implicit,omitempty"`                           // a directory that exists because something is below it
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // bucket-relative path; a directory's ends in "/"
+	Kind       EntryKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=o3.v1.EntryKind" json:"kind,omitempty"`
+	ObjectId   uint64                 `protobuf:"varint,3,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	ParentId   uint64                 `protobuf:"varint,4,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Since      uint64                 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"` // the op that wrote the row
+	Size       uint64                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	Etag       string                 `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"` // without quotes
+	CreatedMs  int64                  `protobuf:"varint,8,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ModifiedMs int64                  `protobuf:"varint,9,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"`
+	Owner      string                 `protobuf:"bytes,10,opt,name=owner,proto3" json:"owner,omitempty"`
+	Headers    *Headers               `protobuf:"bytes,11,opt,name=headers,proto3" json:"headers,omitempty"`
+	Tags       []*Pair                `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"`
+	Grants     []*Grant               `protobuf:"bytes,13,rep,name=grants,proto3" json:"grants,omitempty"`
+	Checksum   *Checksum              `protobuf:"bytes,14,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	Extents    []*Extent              `protobuf:"bytes,15,rep,name=extents,proto3" json:"extents,omitempty"`                              // direct ones only
+	PartSizes  []uint64               `protobuf:"varint,16,rep,packed,name=part_sizes,json=partSizes,proto3" json:"part_sizes,omitempty"` // of a multipart object, in order
+	Data       []byte                 `protobuf:"bytes,17,opt,name=data,proto3" json:"data,omitempty"`                                    // all bytes, when all are in the store and data was asked for; extents is then empty
+	Implicit   bool                   `protobuf:"varint,18,opt,name=implicit,proto3" json:"implicit,omitempty"`                           // a directory that exists because something is below it
+	// When a lifecycle rule of the bucket makes it expire, and the rule's id; not
+	// in listings.
+	ExpiresMs     *int64 `protobuf:"varint,19,opt,name=expires_ms,json=expiresMs,proto3,oneof" json:"expires_ms,omitempty"`
+	ExpiresBy     string `protobuf:"bytes,20,opt,name=expires_by,json=expiresBy,proto3" json:"expires_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +751,20 @@ func (x *KeyInfo) GetImplicit() bool {
 		return x.Implicit
 	}
 	return false
+}
+
+func (x *KeyInfo) GetExpiresMs() int64 {
+	if x != nil && x.ExpiresMs != nil {
+		return *x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetExpiresBy() string {
+	if x != nil {
+		return x.ExpiresBy
+	}
+	return ""
 }
 
 type VolumeInfo struct {
@@ -1079,8 +1097,12 @@ type UploadInfo struct {
 	Tags              []*Pair                `protobuf:"bytes,6,rep,name=tags,proto3" json:"tags,omitempty"`
 	ChecksumAlgorithm string                 `protobuf:"bytes,7,opt,name=checksum_algorithm,json=checksumAlgorithm,proto3" json:"checksum_algorithm,omitempty"`
 	ChecksumType      string                 `protobuf:"bytes,8,opt,name=checksum_type,json=checksumType,proto3" json:"checksum_type,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// When a lifecycle rule of the bucket aborts it, and the rule's id; not in
+	// listings.
+	AbortsMs      *int64 `protobuf:"varint,9,opt,name=aborts_ms,json=abortsMs,proto3,oneof" json:"aborts_ms,omitempty"`
+	AbortsBy      string `protobuf:"bytes,10,opt,name=aborts_by,json=abortsBy,proto3" json:"aborts_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UploadInfo) Reset() {
@@ -1165,6 +1187,20 @@ func (x *UploadInfo) GetChecksumAlgorithm() string {
 func (x *UploadInfo) GetChecksumType() string {
 	if x != nil {
 		return x.ChecksumType
+	}
+	return ""
+}
+
+func (x *UploadInfo) GetAbortsMs() int64 {
+	if x != nil && x.AbortsMs != nil {
+		return *x.AbortsMs
+	}
+	return 0
+}
+
+func (x *UploadInfo) GetAbortsBy() string {
+	if x != nil {
+		return x.AbortsBy
 	}
 	return ""
 }
@@ -1346,6 +1382,223 @@ func (x *Preconditions) GetIfSizeSet() bool {
 	return false
 }
 
+// LifecycleConfiguration says which keys of a bucket expire and when, in the
+// words of S3. It keeps the shape it was given in.
+type LifecycleConfiguration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*LifecycleRule       `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"` // 1 to 1,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleConfiguration) Reset() {
+	*x = LifecycleConfiguration{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleConfiguration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleConfiguration) ProtoMessage() {}
+
+func (x *LifecycleConfiguration) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleConfiguration.ProtoReflect.Descriptor instead.
+func (*LifecycleConfiguration) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *LifecycleConfiguration) GetRules() []*LifecycleRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// LifecycleRule says what it is about (a prefix or a filter) and what happens to
+// it.
+type LifecycleRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // unlike those of the other rules
+	Enabled       bool                   `protobuf:"varint,2,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	Prefix        *string                `protobuf:"bytes,3,opt,name=prefix,proto3,oneof" json:"prefix,omitempty"`                                    // the older shape; not beside a filter
+	Filter        *LifecycleFilter       `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`                                          // present and empty: everything
+	ExpireDays    *int32                 `protobuf:"varint,5,opt,name=expire_days,json=expireDays,proto3,oneof" json:"expire_days,omitempty"`         // after a key was written
+	ExpireDateMs  *int64                 `protobuf:"varint,6,opt,name=expire_date_ms,json=expireDateMs,proto3,oneof" json:"expire_date_ms,omitempty"` // from this midnight UTC on; not beside expire_days
+	AbortDays     *int32                 `protobuf:"varint,7,opt,name=abort_days,json=abortDays,proto3,oneof" json:"abort_days,omitempty"`            // after a multipart upload began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleRule) Reset() {
+	*x = LifecycleRule{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleRule) ProtoMessage() {}
+
+func (x *LifecycleRule) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleRule.ProtoReflect.Descriptor instead.
+func (*LifecycleRule) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LifecycleRule) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LifecycleRule) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *LifecycleRule) GetPrefix() string {
+	if x != nil && x.Prefix != nil {
+		return *x.Prefix
+	}
+	return ""
+}
+
+func (x *LifecycleRule) GetFilter() *LifecycleFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *LifecycleRule) GetExpireDays() int32 {
+	if x != nil && x.ExpireDays != nil {
+		return *x.ExpireDays
+	}
+	return 0
+}
+
+func (x *LifecycleRule) GetExpireDateMs() int64 {
+	if x != nil && x.ExpireDateMs != nil {
+		return *x.ExpireDateMs
+	}
+	return 0
+}
+
+func (x *LifecycleRule) GetAbortDays() int32 {
+	if x != nil && x.AbortDays != nil {
+		return *x.AbortDays
+	}
+	return 0
+}
+
+// LifecycleFilter holds at most one condition, or two and more joined by "and".
+type LifecycleFilter struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Prefix          *string                `protobuf:"bytes,1,opt,name=prefix,proto3,oneof" json:"prefix,omitempty"`                                             // of the key's path, in both layouts
+	Tags            []*Pair                `protobuf:"bytes,2,rep,name=tags,proto3" json:"tags,omitempty"`                                                       // all of them, with these values
+	SizeGreaterThan *uint64                `protobuf:"varint,3,opt,name=size_greater_than,json=sizeGreaterThan,proto3,oneof" json:"size_greater_than,omitempty"` // bytes
+	SizeLessThan    *uint64                `protobuf:"varint,4,opt,name=size_less_than,json=sizeLessThan,proto3,oneof" json:"size_less_than,omitempty"`
+	And             bool                   `protobuf:"varint,5,opt,name=and,proto3" json:"and,omitempty"` // the conditions stood in an element And
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LifecycleFilter) Reset() {
+	*x = LifecycleFilter{}
+	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleFilter) ProtoMessage() {}
+
+func (x *LifecycleFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleFilter.ProtoReflect.Descriptor instead.
+func (*LifecycleFilter) Descriptor() ([]byte, []int) {
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LifecycleFilter) GetPrefix() string {
+	if x != nil && x.Prefix != nil {
+		return *x.Prefix
+	}
+	return ""
+}
+
+func (x *LifecycleFilter) GetTags() []*Pair {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *LifecycleFilter) GetSizeGreaterThan() uint64 {
+	if x != nil && x.SizeGreaterThan != nil {
+		return *x.SizeGreaterThan
+	}
+	return 0
+}
+
+func (x *LifecycleFilter) GetSizeLessThan() uint64 {
+	if x != nil && x.SizeLessThan != nil {
+		return *x.SizeLessThan
+	}
+	return 0
+}
+
+func (x *LifecycleFilter) GetAnd() bool {
+	if x != nil {
+		return x.And
+	}
+	return false
+}
+
 type UserInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1358,7 +1611,7 @@ type UserInfo struct {
 
 func (x *UserInfo) Reset() {
 	*x = UserInfo{}
-	mi := &file_api_o3_v1_types_proto_msgTypes[11]
+	mi := &file_api_o3_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1623,7 @@ func (x *UserInfo) String() string {
 func (*UserInfo) ProtoMessage() {}
 
 func (x *UserInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_types_proto_msgTypes[11]
+	mi := &file_api_o3_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1636,7 @@ func (x *UserInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserInfo.ProtoReflect.Descriptor instead.
 func (*UserInfo) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UserInfo) GetName() string {
@@ -1428,7 +1681,7 @@ type AccessKeyInfo struct {
 
 func (x *AccessKeyInfo) Reset() {
 	*x = AccessKeyInfo{}
-	mi := &file_api_o3_v1_types_proto_msgTypes[12]
+	mi := &file_api_o3_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1693,7 @@ func (x *AccessKeyInfo) String() string {
 func (*AccessKeyInfo) ProtoMessage() {}
 
 func (x *AccessKeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_types_proto_msgTypes[12]
+	mi := &file_api_o3_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1706,7 @@ func (x *AccessKeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessKeyInfo.ProtoReflect.Descriptor instead.
 func (*AccessKeyInfo) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AccessKeyInfo) GetId() string {
@@ -1525,7 +1778,7 @@ type SnapshotInfo struct {
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	mi := &file_api_o3_v1_types_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1790,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_types_proto_msgTypes[13]
+	mi := &file_api_o3_v1_types_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1803,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{13}
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SnapshotInfo) GetVolume() string {
@@ -1696,7 +1949,7 @@ type DiffJob struct {
 
 func (x *DiffJob) Reset() {
 	*x = DiffJob{}
-	mi := &file_api_o3_v1_types_proto_msgTypes[14]
+	mi := &file_api_o3_v1_types_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1961,7 @@ func (x *DiffJob) String() string {
 func (*DiffJob) ProtoMessage() {}
 
 func (x *DiffJob) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_types_proto_msgTypes[14]
+	mi := &file_api_o3_v1_types_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1974,7 @@ func (x *DiffJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffJob.ProtoReflect.Descriptor instead.
 func (*DiffJob) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{14}
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DiffJob) GetJobId() string {
@@ -1892,7 +2145,7 @@ type DiffEntry struct {
 
 func (x *DiffEntry) Reset() {
 	*x = DiffEntry{}
-	mi := &file_api_o3_v1_types_proto_msgTypes[15]
+	mi := &file_api_o3_v1_types_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2157,7 @@ func (x *DiffEntry) String() string {
 func (*DiffEntry) ProtoMessage() {}
 
 func (x *DiffEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_api_o3_v1_types_proto_msgTypes[15]
+	mi := &file_api_o3_v1_types_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2170,7 @@ func (x *DiffEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffEntry.ProtoReflect.Descriptor instead.
 func (*DiffEntry) Descriptor() ([]byte, []int) {
-	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{15}
+	return file_api_o3_v1_types_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DiffEntry) GetType() string {
@@ -1987,7 +2240,7 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\x10website_redirect\x18\t \x01(\tR\x0fwebsiteRedirect\"V\n" +
 	"\x05Grant\x12\x18\n" +
 	"\agrantee\x18\x01 \x01(\tR\agrantee\x123\n" +
-	"\vpermissions\x18\x02 \x03(\x0e2\x11.o3.v1.PermissionR\vpermissions\"\xa7\x04\n" +
+	"\vpermissions\x18\x02 \x03(\x0e2\x11.o3.v1.PermissionR\vpermissions\"\xf9\x04\n" +
 	"\aKeyInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x10.o3.v1.EntryKindR\x04kind\x12\x1b\n" +
@@ -2010,7 +2263,12 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"part_sizes\x18\x10 \x03(\x04R\tpartSizes\x12\x12\n" +
 	"\x04data\x18\x11 \x01(\fR\x04data\x12\x1a\n" +
-	"\bimplicit\x18\x12 \x01(\bR\bimplicit\"\xd3\x02\n" +
+	"\bimplicit\x18\x12 \x01(\bR\bimplicit\x12\"\n" +
+	"\n" +
+	"expires_ms\x18\x13 \x01(\x03H\x00R\texpiresMs\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"expires_by\x18\x14 \x01(\tR\texpiresByB\r\n" +
+	"\v_expires_ms\"\xd3\x02\n" +
 	"\n" +
 	"VolumeInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
@@ -2058,7 +2316,7 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\tsnapshots\x18\x11 \x01(\x04R\tsnapshots\x12%\n" +
 	"\x0esnapshot_bytes\x18\x12 \x01(\x04R\rsnapshotBytes\x12%\n" +
 	"\x0esnapshot_names\x18\x13 \x01(\x04R\rsnapshotNames\x12\x1a\n" +
-	"\breclaims\x18\x14 \x01(\x04R\breclaims\"\x91\x02\n" +
+	"\breclaims\x18\x14 \x01(\x04R\breclaims\"\xde\x02\n" +
 	"\n" +
 	"UploadInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
@@ -2069,7 +2327,12 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\aheaders\x18\x05 \x01(\v2\x0e.o3.v1.HeadersR\aheaders\x12\x1f\n" +
 	"\x04tags\x18\x06 \x03(\v2\v.o3.v1.PairR\x04tags\x12-\n" +
 	"\x12checksum_algorithm\x18\a \x01(\tR\x11checksumAlgorithm\x12#\n" +
-	"\rchecksum_type\x18\b \x01(\tR\fchecksumType\"\xc1\x01\n" +
+	"\rchecksum_type\x18\b \x01(\tR\fchecksumType\x12 \n" +
+	"\taborts_ms\x18\t \x01(\x03H\x00R\babortsMs\x88\x01\x01\x12\x1b\n" +
+	"\taborts_by\x18\n" +
+	" \x01(\tR\babortsByB\f\n" +
+	"\n" +
+	"_aborts_ms\"\xc1\x01\n" +
 	"\bPartInfo\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n" +
@@ -2085,7 +2348,32 @@ const file_api_o3_v1_types_proto_rawDesc = "" +
 	"\rif_none_match\x18\x04 \x01(\tR\vifNoneMatch\x123\n" +
 	"\x16if_unmodified_since_ms\x18\x05 \x01(\x03R\x13ifUnmodifiedSinceMs\x12\x17\n" +
 	"\aif_size\x18\x06 \x01(\x04R\x06ifSize\x12\x1e\n" +
-	"\vif_size_set\x18\a \x01(\bR\tifSizeSet\"m\n" +
+	"\vif_size_set\x18\a \x01(\bR\tifSizeSet\"D\n" +
+	"\x16LifecycleConfiguration\x12*\n" +
+	"\x05rules\x18\x01 \x03(\v2\x14.o3.v1.LifecycleRuleR\x05rules\"\xb8\x02\n" +
+	"\rLifecycleRule\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aenabled\x18\x02 \x01(\bR\aenabled\x12\x1b\n" +
+	"\x06prefix\x18\x03 \x01(\tH\x00R\x06prefix\x88\x01\x01\x12.\n" +
+	"\x06filter\x18\x04 \x01(\v2\x16.o3.v1.LifecycleFilterR\x06filter\x12$\n" +
+	"\vexpire_days\x18\x05 \x01(\x05H\x01R\n" +
+	"expireDays\x88\x01\x01\x12)\n" +
+	"\x0eexpire_date_ms\x18\x06 \x01(\x03H\x02R\fexpireDateMs\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"abort_days\x18\a \x01(\x05H\x03R\tabortDays\x88\x01\x01B\t\n" +
+	"\a_prefixB\x0e\n" +
+	"\f_expire_daysB\x11\n" +
+	"\x0f_expire_date_msB\r\n" +
+	"\v_abort_days\"\xf1\x01\n" +
+	"\x0fLifecycleFilter\x12\x1b\n" +
+	"\x06prefix\x18\x01 \x01(\tH\x00R\x06prefix\x88\x01\x01\x12\x1f\n" +
+	"\x04tags\x18\x02 \x03(\v2\v.o3.v1.PairR\x04tags\x12/\n" +
+	"\x11size_greater_than\x18\x03 \x01(\x04H\x01R\x0fsizeGreaterThan\x88\x01\x01\x12)\n" +
+	"\x0esize_less_than\x18\x04 \x01(\x04H\x02R\fsizeLessThan\x88\x01\x01\x12\x10\n" +
+	"\x03and\x18\x05 \x01(\bR\x03andB\t\n" +
+	"\a_prefixB\x14\n" +
+	"\x12_size_greater_thanB\x11\n" +
+	"\x0f_size_less_than\"m\n" +
 	"\bUserInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1d\n" +
@@ -2192,27 +2480,30 @@ func file_api_o3_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_api_o3_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_api_o3_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_api_o3_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_api_o3_v1_types_proto_goTypes = []any{
-	(Permission)(0),       // 0: o3.v1.Permission
-	(EntryKind)(0),        // 1: o3.v1.EntryKind
-	(DiffState)(0),        // 2: o3.v1.DiffState
-	(*Pair)(nil),          // 3: o3.v1.Pair
-	(*Extent)(nil),        // 4: o3.v1.Extent
-	(*Checksum)(nil),      // 5: o3.v1.Checksum
-	(*Headers)(nil),       // 6: o3.v1.Headers
-	(*Grant)(nil),         // 7: o3.v1.Grant
-	(*KeyInfo)(nil),       // 8: o3.v1.KeyInfo
-	(*VolumeInfo)(nil),    // 9: o3.v1.VolumeInfo
-	(*BucketInfo)(nil),    // 10: o3.v1.BucketInfo
-	(*UploadInfo)(nil),    // 11: o3.v1.UploadInfo
-	(*PartInfo)(nil),      // 12: o3.v1.PartInfo
-	(*Preconditions)(nil), // 13: o3.v1.Preconditions
-	(*UserInfo)(nil),      // 14: o3.v1.UserInfo
-	(*AccessKeyInfo)(nil), // 15: o3.v1.AccessKeyInfo
-	(*SnapshotInfo)(nil),  // 16: o3.v1.SnapshotInfo
-	(*DiffJob)(nil),       // 17: o3.v1.DiffJob
-	(*DiffEntry)(nil),     // 18: o3.v1.DiffEntry
+	(Permission)(0),                // 0: o3.v1.Permission
+	(EntryKind)(0),                 // 1: o3.v1.EntryKind
+	(DiffState)(0),                 // 2: o3.v1.DiffState
+	(*Pair)(nil),                   // 3: o3.v1.Pair
+	(*Extent)(nil),                 // 4: o3.v1.Extent
+	(*Checksum)(nil),               // 5: o3.v1.Checksum
+	(*Headers)(nil),                // 6: o3.v1.Headers
+	(*Grant)(nil),                  // 7: o3.v1.Grant
+	(*KeyInfo)(nil),                // 8: o3.v1.KeyInfo
+	(*VolumeInfo)(nil),             // 9: o3.v1.VolumeInfo
+	(*BucketInfo)(nil),             // 10: o3.v1.BucketInfo
+	(*UploadInfo)(nil),             // 11: o3.v1.UploadInfo
+	(*PartInfo)(nil),               // 12: o3.v1.PartInfo
+	(*Preconditions)(nil),          // 13: o3.v1.Preconditions
+	(*LifecycleConfiguration)(nil), // 14: o3.v1.LifecycleConfiguration
+	(*LifecycleRule)(nil),          // 15: o3.v1.LifecycleRule
+	(*LifecycleFilter)(nil),        // 16: o3.v1.LifecycleFilter
+	(*UserInfo)(nil),               // 17: o3.v1.UserInfo
+	(*AccessKeyInfo)(nil),          // 18: o3.v1.AccessKeyInfo
+	(*SnapshotInfo)(nil),           // 19: o3.v1.SnapshotInfo
+	(*DiffJob)(nil),                // 20: o3.v1.DiffJob
+	(*DiffEntry)(nil),              // 21: o3.v1.DiffEntry
 }
 var file_api_o3_v1_types_proto_depIdxs = []int32{
 	3,  // 0: o3.v1.Headers.user:type_name -> o3.v1.Pair
@@ -2230,12 +2521,15 @@ var file_api_o3_v1_types_proto_depIdxs = []int32{
 	3,  // 12: o3.v1.UploadInfo.tags:type_name -> o3.v1.Pair
 	5,  // 13: o3.v1.PartInfo.checksum:type_name -> o3.v1.Checksum
 	4,  // 14: o3.v1.PartInfo.extents:type_name -> o3.v1.Extent
-	2,  // 15: o3.v1.DiffJob.state:type_name -> o3.v1.DiffState
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	15, // 15: o3.v1.LifecycleConfiguration.rules:type_name -> o3.v1.LifecycleRule
+	16, // 16: o3.v1.LifecycleRule.filter:type_name -> o3.v1.LifecycleFilter
+	3,  // 17: o3.v1.LifecycleFilter.tags:type_name -> o3.v1.Pair
+	2,  // 18: o3.v1.DiffJob.state:type_name -> o3.v1.DiffState
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_api_o3_v1_types_proto_init() }
@@ -2243,13 +2537,17 @@ func file_api_o3_v1_types_proto_init() {
 	if File_api_o3_v1_types_proto != nil {
 		return
 	}
+	file_api_o3_v1_types_proto_msgTypes[5].OneofWrappers = []any{}
+	file_api_o3_v1_types_proto_msgTypes[8].OneofWrappers = []any{}
+	file_api_o3_v1_types_proto_msgTypes[12].OneofWrappers = []any{}
+	file_api_o3_v1_types_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_o3_v1_types_proto_rawDesc), len(file_api_o3_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	v1 "o3/api/o3/v1"
+	schemapb "o3/internal/schema/schemapb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -23,6 +24,58 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type LifecycleAction int32
+
+const (
+	LifecycleAction_LIFECYCLE_ACTION_UNSPECIFIED LifecycleAction = 0
+	LifecycleAction_LIFECYCLE_ACTION_DELETE      LifecycleAction = 1
+	LifecycleAction_LIFECYCLE_ACTION_TRASH       LifecycleAction = 2 // move below .Trash/OWNER/Current/
+	LifecycleAction_LIFECYCLE_ACTION_ABORT       LifecycleAction = 3 // of a multipart upload
+)
+
+// Enum value maps for LifecycleAction.
+var (
+	LifecycleAction_name = map[int32]string{
+		0: "LIFECYCLE_ACTION_UNSPECIFIED",
+		1: "LIFECYCLE_ACTION_DELETE",
+		2: "LIFECYCLE_ACTION_TRASH",
+		3: "LIFECYCLE_ACTION_ABORT",
+	}
+	LifecycleAction_value = map[string]int32{
+		"LIFECYCLE_ACTION_UNSPECIFIED": 0,
+		"LIFECYCLE_ACTION_DELETE":      1,
+		"LIFECYCLE_ACTION_TRASH":       2,
+		"LIFECYCLE_ACTION_ABORT":       3,
+	}
+)
+
+func (x LifecycleAction) Enum() *LifecycleAction {
+	p := new(LifecycleAction)
+	*p = x
+	return p
+}
+
+func (x LifecycleAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifecycleAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_command_commandpb_command_proto_enumTypes[0].Descriptor()
+}
+
+func (LifecycleAction) Type() protoreflect.EnumType {
+	return &file_internal_command_commandpb_command_proto_enumTypes[0]
+}
+
+func (x LifecycleAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifecycleAction.Descriptor instead.
+func (LifecycleAction) EnumDescriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{0}
+}
 
 // Request is one client's command as it travels in a log entry.
 type Request struct {
@@ -1536,11 +1589,912 @@ func (x *ReleaseLogReply) GetNames() []string {
 	return nil
 }
 
+// SuspendLifecycle stops the lifecycle scans of a bucket, or lets them go on from
+// where they stand.
+type SuspendLifecycle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // with bucket; both empty: those of all buckets
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Suspended     bool                   `protobuf:"varint,3,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendLifecycle) Reset() {
+	*x = SuspendLifecycle{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendLifecycle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendLifecycle) ProtoMessage() {}
+
+func (x *SuspendLifecycle) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendLifecycle.ProtoReflect.Descriptor instead.
+func (*SuspendLifecycle) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SuspendLifecycle) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *SuspendLifecycle) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *SuspendLifecycle) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+func (x *SuspendLifecycle) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SuspendLifecycleReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changed       bool                   `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendLifecycleReply) Reset() {
+	*x = SuspendLifecycleReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendLifecycleReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendLifecycleReply) ProtoMessage() {}
+
+func (x *SuspendLifecycleReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendLifecycleReply.ProtoReflect.Descriptor instead.
+func (*SuspendLifecycleReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SuspendLifecycleReply) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+// LifecycleScan names a scan, and how far the caller knows it: a command of a
+// scan is refused (Conflict) unless this is what is stored.
+type LifecycleScan struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Volume          string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket          string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	BucketId        uint64                 `protobuf:"varint,3,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
+	ConfigurationId uint64                 `protobuf:"varint,4,opt,name=configuration_id,json=configurationId,proto3" json:"configuration_id,omitempty"` // update id of the configuration it is made by
+	ScanId          uint64                 `protobuf:"varint,5,opt,name=scan_id,json=scanId,proto3" json:"scan_id,omitempty"`
+	Sequence        uint64                 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LifecycleScan) Reset() {
+	*x = LifecycleScan{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleScan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleScan) ProtoMessage() {}
+
+func (x *LifecycleScan) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleScan.ProtoReflect.Descriptor instead.
+func (*LifecycleScan) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LifecycleScan) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *LifecycleScan) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *LifecycleScan) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
+func (x *LifecycleScan) GetConfigurationId() uint64 {
+	if x != nil {
+		return x.ConfigurationId
+	}
+	return 0
+}
+
+func (x *LifecycleScan) GetScanId() uint64 {
+	if x != nil {
+		return x.ScanId
+	}
+	return 0
+}
+
+func (x *LifecycleScan) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// StartLifecycleScan begins a scan of a bucket. Its scan_id and sequence are those
+// of the scan before, 0 if there was none. It is refused while a scan of this
+// bucket under this configuration is under way: that one is to be continued.
+type StartLifecycleScan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scan          *LifecycleScan         `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`
+	CutoffMs      int64                  `protobuf:"varint,2,opt,name=cutoff_ms,json=cutoffMs,proto3" json:"cutoff_ms,omitempty"` // what is due at this time is due in the whole scan; not after now; 0: now
+	EstimatedRows uint64                 `protobuf:"varint,3,opt,name=estimated_rows,json=estimatedRows,proto3" json:"estimated_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartLifecycleScan) Reset() {
+	*x = StartLifecycleScan{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartLifecycleScan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartLifecycleScan) ProtoMessage() {}
+
+func (x *StartLifecycleScan) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartLifecycleScan.ProtoReflect.Descriptor instead.
+func (*StartLifecycleScan) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *StartLifecycleScan) GetScan() *LifecycleScan {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *StartLifecycleScan) GetCutoffMs() int64 {
+	if x != nil {
+		return x.CutoffMs
+	}
+	return 0
+}
+
+func (x *StartLifecycleScan) GetEstimatedRows() uint64 {
+	if x != nil {
+		return x.EstimatedRows
+	}
+	return 0
+}
+
+type StartLifecycleScanReply struct {
+	state         protoimpl.MessageState       `protogen:"open.v1"`
+	State         *schemapb.LifecycleScanState `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartLifecycleScanReply) Reset() {
+	*x = StartLifecycleScanReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartLifecycleScanReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartLifecycleScanReply) ProtoMessage() {}
+
+func (x *StartLifecycleScanReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartLifecycleScanReply.ProtoReflect.Descriptor instead.
+func (*StartLifecycleScanReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *StartLifecycleScanReply) GetState() *schemapb.LifecycleScanState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// LifecycleStep is a stretch of a scan: it deals with the victims found in it, and
+// saves where it ends.
+type LifecycleStep struct {
+	state protoimpl.MessageState  `protogen:"open.v1"`
+	Scan  *LifecycleScan          `protobuf:"bytes,1,opt,name=scan,proto3" json:"scan,omitempty"`
+	Phase schemapb.LifecyclePhase `protobuf:"varint,2,opt,name=phase,proto3,enum=o3.schema.v1.LifecyclePhase" json:"phase,omitempty"` // that the scan is in from now on
+	// Where the stretch ends: a key, or in a file-system bucket a directory (with its
+	// slash) that was left. Never before where it began.
+	LastScannedKey    string             `protobuf:"bytes,3,opt,name=last_scanned_key,json=lastScannedKey,proto3" json:"last_scanned_key,omitempty"`
+	LastScannedParent uint64             `protobuf:"varint,4,opt,name=last_scanned_parent,json=lastScannedParent,proto3" json:"last_scanned_parent,omitempty"`  // id of its directory; the bucket's in its root
+	LastScannedMpuKey string             `protobuf:"bytes,5,opt,name=last_scanned_mpu_key,json=lastScannedMpuKey,proto3" json:"last_scanned_mpu_key,omitempty"` // of command.UploadPosition
+	Victims           []*LifecycleVictim `protobuf:"bytes,6,rep,name=victims,proto3" json:"victims,omitempty"`                                                  // in the order of the scan
+	ScannedRows       uint64             `protobuf:"varint,7,opt,name=scanned_rows,json=scannedRows,proto3" json:"scanned_rows,omitempty"`                      // in this stretch
+	Error             string             `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`                                                      // to be shown; what was there stays
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *LifecycleStep) Reset() {
+	*x = LifecycleStep{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleStep) ProtoMessage() {}
+
+func (x *LifecycleStep) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleStep.ProtoReflect.Descriptor instead.
+func (*LifecycleStep) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *LifecycleStep) GetScan() *LifecycleScan {
+	if x != nil {
+		return x.Scan
+	}
+	return nil
+}
+
+func (x *LifecycleStep) GetPhase() schemapb.LifecyclePhase {
+	if x != nil {
+		return x.Phase
+	}
+	return schemapb.LifecyclePhase(0)
+}
+
+func (x *LifecycleStep) GetLastScannedKey() string {
+	if x != nil {
+		return x.LastScannedKey
+	}
+	return ""
+}
+
+func (x *LifecycleStep) GetLastScannedParent() uint64 {
+	if x != nil {
+		return x.LastScannedParent
+	}
+	return 0
+}
+
+func (x *LifecycleStep) GetLastScannedMpuKey() string {
+	if x != nil {
+		return x.LastScannedMpuKey
+	}
+	return ""
+}
+
+func (x *LifecycleStep) GetVictims() []*LifecycleVictim {
+	if x != nil {
+		return x.Victims
+	}
+	return nil
+}
+
+func (x *LifecycleStep) GetScannedRows() uint64 {
+	if x != nil {
+		return x.ScannedRows
+	}
+	return 0
+}
+
+func (x *LifecycleStep) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type LifecycleStepReply struct {
+	state         protoimpl.MessageState          `protogen:"open.v1"`
+	State         *schemapb.LifecycleScanState    `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Done          *schemapb.LifecycleRuleCounters `protobuf:"bytes,2,opt,name=done,proto3" json:"done,omitempty"` // by this step, for all rules
+	Skips         []*LifecycleSkip                `protobuf:"bytes,3,rep,name=skips,proto3" json:"skips,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleStepReply) Reset() {
+	*x = LifecycleStepReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleStepReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleStepReply) ProtoMessage() {}
+
+func (x *LifecycleStepReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleStepReply.ProtoReflect.Descriptor instead.
+func (*LifecycleStepReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *LifecycleStepReply) GetState() *schemapb.LifecycleScanState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *LifecycleStepReply) GetDone() *schemapb.LifecycleRuleCounters {
+	if x != nil {
+		return x.Done
+	}
+	return nil
+}
+
+func (x *LifecycleStepReply) GetSkips() []*LifecycleSkip {
+	if x != nil {
+		return x.Skips
+	}
+	return nil
+}
+
+// LifecycleVictim is a row that a rule was found to be about. Nothing happens to
+// it unless it is still as it was then.
+type LifecycleVictim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        LifecycleAction        `protobuf:"varint,1,opt,name=action,proto3,enum=o3.command.v1.LifecycleAction" json:"action,omitempty"`
+	Rule          uint32                 `protobuf:"varint,2,opt,name=rule,proto3" json:"rule,omitempty"` // its place in the configuration, from 0
+	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`  // a directory's ends in a slash
+	ParentId      uint64                 `protobuf:"varint,4,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Since         uint64                 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`                       // the op that wrote the row
+	UploadId      uint64                 `protobuf:"varint,6,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"` // of an upload, whose key path is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleVictim) Reset() {
+	*x = LifecycleVictim{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleVictim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleVictim) ProtoMessage() {}
+
+func (x *LifecycleVictim) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleVictim.ProtoReflect.Descriptor instead.
+func (*LifecycleVictim) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *LifecycleVictim) GetAction() LifecycleAction {
+	if x != nil {
+		return x.Action
+	}
+	return LifecycleAction_LIFECYCLE_ACTION_UNSPECIFIED
+}
+
+func (x *LifecycleVictim) GetRule() uint32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *LifecycleVictim) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *LifecycleVictim) GetParentId() uint64 {
+	if x != nil {
+		return x.ParentId
+	}
+	return 0
+}
+
+func (x *LifecycleVictim) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *LifecycleVictim) GetUploadId() uint64 {
+	if x != nil {
+		return x.UploadId
+	}
+	return 0
+}
+
+// LifecycleSkip is a victim that was left alone.
+type LifecycleSkip struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Victim        uint32                 `protobuf:"varint,1,opt,name=victim,proto3" json:"victim,omitempty"` // its place in the step
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleSkip) Reset() {
+	*x = LifecycleSkip{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleSkip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleSkip) ProtoMessage() {}
+
+func (x *LifecycleSkip) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleSkip.ProtoReflect.Descriptor instead.
+func (*LifecycleSkip) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *LifecycleSkip) GetVictim() uint32 {
+	if x != nil {
+		return x.Victim
+	}
+	return 0
+}
+
+func (x *LifecycleSkip) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CheckpointTrash sets aside what is in a trash, so that it can be emptied later
+// while more is moved there: .Trash/OWNER/Current becomes .Trash/OWNER/CHECKPOINT.
+type CheckpointTrash struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	BucketId      uint64                 `protobuf:"varint,3,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	Checkpoint    string                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // of command.TrashCheckpoint
+	Limit         uint32                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`          // keys of an object-store bucket
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointTrash) Reset() {
+	*x = CheckpointTrash{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointTrash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointTrash) ProtoMessage() {}
+
+func (x *CheckpointTrash) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointTrash.ProtoReflect.Descriptor instead.
+func (*CheckpointTrash) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *CheckpointTrash) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *CheckpointTrash) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *CheckpointTrash) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
+func (x *CheckpointTrash) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *CheckpointTrash) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *CheckpointTrash) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type CheckpointTrashReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          uint64                 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"` // of an object-store bucket
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // send it again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointTrashReply) Reset() {
+	*x = CheckpointTrashReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointTrashReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointTrashReply) ProtoMessage() {}
+
+func (x *CheckpointTrashReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointTrashReply.ProtoReflect.Descriptor instead.
+func (*CheckpointTrashReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *CheckpointTrashReply) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *CheckpointTrashReply) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CheckpointTrashReply) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// EmptyTrash deletes what was set aside.
+type EmptyTrash struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	BucketId      uint64                 `protobuf:"varint,3,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	Checkpoint    string                 `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Limit         uint32                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"` // keys of an object-store bucket
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmptyTrash) Reset() {
+	*x = EmptyTrash{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmptyTrash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmptyTrash) ProtoMessage() {}
+
+func (x *EmptyTrash) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmptyTrash.ProtoReflect.Descriptor instead.
+func (*EmptyTrash) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *EmptyTrash) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *EmptyTrash) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *EmptyTrash) GetBucketId() uint64 {
+	if x != nil {
+		return x.BucketId
+	}
+	return 0
+}
+
+func (x *EmptyTrash) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *EmptyTrash) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *EmptyTrash) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type EmptyTrashReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          uint64                 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"` // of an object-store bucket
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // send it again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmptyTrashReply) Reset() {
+	*x = EmptyTrashReply{}
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmptyTrashReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmptyTrashReply) ProtoMessage() {}
+
+func (x *EmptyTrashReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_command_commandpb_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmptyTrashReply.ProtoReflect.Descriptor instead.
+func (*EmptyTrashReply) Descriptor() ([]byte, []int) {
+	return file_internal_command_commandpb_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *EmptyTrashReply) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *EmptyTrashReply) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *EmptyTrashReply) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 var File_internal_command_commandpb_command_proto protoreflect.FileDescriptor
 
 const file_internal_command_commandpb_command_proto_rawDesc = "" +
 	"\n" +
-	"(internal/command/commandpb/command.proto\x12\ro3.command.v1\x1a\x15api/o3/v1/types.proto\x1a\x12api/o3/v1/om.proto\"\xa9\x01\n" +
+	"(internal/command/commandpb/command.proto\x12\ro3.command.v1\x1a\x15api/o3/v1/types.proto\x1a\x12api/o3/v1/om.proto\x1a&internal/schema/schemapb/records.proto\"\xa9\x01\n" +
 	"\aRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\fR\x04body\x12\x17\n" +
@@ -1645,7 +2599,82 @@ const file_internal_command_commandpb_command_proto_rawDesc = "" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12\x18\n" +
 	"\aexpired\x18\x02 \x01(\bR\aexpired\"'\n" +
 	"\x0fReleaseLogReply\x12\x14\n" +
-	"\x05names\x18\x01 \x03(\tR\x05namesB\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
+	"\x05names\x18\x01 \x03(\tR\x05names\"x\n" +
+	"\x10SuspendLifecycle\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1c\n" +
+	"\tsuspended\x18\x03 \x01(\bR\tsuspended\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"1\n" +
+	"\x15SuspendLifecycleReply\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\xbc\x01\n" +
+	"\rLifecycleScan\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1b\n" +
+	"\tbucket_id\x18\x03 \x01(\x04R\bbucketId\x12)\n" +
+	"\x10configuration_id\x18\x04 \x01(\x04R\x0fconfigurationId\x12\x17\n" +
+	"\ascan_id\x18\x05 \x01(\x04R\x06scanId\x12\x1a\n" +
+	"\bsequence\x18\x06 \x01(\x04R\bsequence\"\x8a\x01\n" +
+	"\x12StartLifecycleScan\x120\n" +
+	"\x04scan\x18\x01 \x01(\v2\x1c.o3.command.v1.LifecycleScanR\x04scan\x12\x1b\n" +
+	"\tcutoff_ms\x18\x02 \x01(\x03R\bcutoffMs\x12%\n" +
+	"\x0eestimated_rows\x18\x03 \x01(\x04R\restimatedRows\"Q\n" +
+	"\x17StartLifecycleScanReply\x126\n" +
+	"\x05state\x18\x01 \x01(\v2 .o3.schema.v1.LifecycleScanStateR\x05state\"\xf3\x02\n" +
+	"\rLifecycleStep\x120\n" +
+	"\x04scan\x18\x01 \x01(\v2\x1c.o3.command.v1.LifecycleScanR\x04scan\x122\n" +
+	"\x05phase\x18\x02 \x01(\x0e2\x1c.o3.schema.v1.LifecyclePhaseR\x05phase\x12(\n" +
+	"\x10last_scanned_key\x18\x03 \x01(\tR\x0elastScannedKey\x12.\n" +
+	"\x13last_scanned_parent\x18\x04 \x01(\x04R\x11lastScannedParent\x12/\n" +
+	"\x14last_scanned_mpu_key\x18\x05 \x01(\tR\x11lastScannedMpuKey\x128\n" +
+	"\avictims\x18\x06 \x03(\v2\x1e.o3.command.v1.LifecycleVictimR\avictims\x12!\n" +
+	"\fscanned_rows\x18\a \x01(\x04R\vscannedRows\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\"\xb9\x01\n" +
+	"\x12LifecycleStepReply\x126\n" +
+	"\x05state\x18\x01 \x01(\v2 .o3.schema.v1.LifecycleScanStateR\x05state\x127\n" +
+	"\x04done\x18\x02 \x01(\v2#.o3.schema.v1.LifecycleRuleCountersR\x04done\x122\n" +
+	"\x05skips\x18\x03 \x03(\v2\x1c.o3.command.v1.LifecycleSkipR\x05skips\"\xc1\x01\n" +
+	"\x0fLifecycleVictim\x126\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1e.o3.command.v1.LifecycleActionR\x06action\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\rR\x04rule\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1b\n" +
+	"\tparent_id\x18\x04 \x01(\x04R\bparentId\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x04R\x05since\x12\x1b\n" +
+	"\tupload_id\x18\x06 \x01(\x04R\buploadId\"?\n" +
+	"\rLifecycleSkip\x12\x16\n" +
+	"\x06victim\x18\x01 \x01(\rR\x06victim\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xaa\x01\n" +
+	"\x0fCheckpointTrash\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1b\n" +
+	"\tbucket_id\x18\x03 \x01(\x04R\bbucketId\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\tR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\rR\x05limit\"T\n" +
+	"\x14CheckpointTrashReply\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xa5\x01\n" +
+	"\n" +
+	"EmptyTrash\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x02 \x01(\tR\x06bucket\x12\x1b\n" +
+	"\tbucket_id\x18\x03 \x01(\x04R\bbucketId\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\tR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\rR\x05limit\"O\n" +
+	"\x0fEmptyTrashReply\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more*\x88\x01\n" +
+	"\x0fLifecycleAction\x12 \n" +
+	"\x1cLIFECYCLE_ACTION_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17LIFECYCLE_ACTION_DELETE\x10\x01\x12\x1a\n" +
+	"\x16LIFECYCLE_ACTION_TRASH\x10\x02\x12\x1a\n" +
+	"\x16LIFECYCLE_ACTION_ABORT\x10\x03B\x1fZ\x1do3/internal/command/commandpbb\x06proto3"
 
 var (
 	file_internal_command_commandpb_command_proto_rawDescOnce sync.Once
@@ -1659,53 +2688,80 @@ func file_internal_command_commandpb_command_proto_rawDescGZIP() []byte {
 	return file_internal_command_commandpb_command_proto_rawDescData
 }
 
-var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_internal_command_commandpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_internal_command_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_internal_command_commandpb_command_proto_goTypes = []any{
-	(*Request)(nil),               // 0: o3.command.v1.Request
-	(*Reply)(nil),                 // 1: o3.command.v1.Reply
-	(*PurgeDirectories)(nil),      // 2: o3.command.v1.PurgeDirectories
-	(*PurgeDirectoriesReply)(nil), // 3: o3.command.v1.PurgeDirectoriesReply
-	(*FreedBlocks)(nil),           // 4: o3.command.v1.FreedBlocks
-	(*DeletedKey)(nil),            // 5: o3.command.v1.DeletedKey
-	(*ExpireClients)(nil),         // 6: o3.command.v1.ExpireClients
-	(*ExpireClientsReply)(nil),    // 7: o3.command.v1.ExpireClientsReply
-	(*ExpireOpenKeys)(nil),        // 8: o3.command.v1.ExpireOpenKeys
-	(*ExpireOpenKeysReply)(nil),   // 9: o3.command.v1.ExpireOpenKeysReply
-	(*RestoreKeys)(nil),           // 10: o3.command.v1.RestoreKeys
-	(*RestoreKeysReply)(nil),      // 11: o3.command.v1.RestoreKeysReply
-	(*RestoredKey)(nil),           // 12: o3.command.v1.RestoredKey
-	(*ReclaimSnapshot)(nil),       // 13: o3.command.v1.ReclaimSnapshot
-	(*ReclaimSnapshotReply)(nil),  // 14: o3.command.v1.ReclaimSnapshotReply
-	(*CreateDiffJob)(nil),         // 15: o3.command.v1.CreateDiffJob
-	(*CreateDiffJobReply)(nil),    // 16: o3.command.v1.CreateDiffJobReply
-	(*DiffJobKey)(nil),            // 17: o3.command.v1.DiffJobKey
-	(*UpdateDiffJob)(nil),         // 18: o3.command.v1.UpdateDiffJob
-	(*UpdateDiffJobReply)(nil),    // 19: o3.command.v1.UpdateDiffJobReply
-	(*ForgetDiffJob)(nil),         // 20: o3.command.v1.ForgetDiffJob
-	(*HoldLog)(nil),               // 21: o3.command.v1.HoldLog
-	(*HoldLogReply)(nil),          // 22: o3.command.v1.HoldLogReply
-	(*ReleaseLog)(nil),            // 23: o3.command.v1.ReleaseLog
-	(*ReleaseLogReply)(nil),       // 24: o3.command.v1.ReleaseLogReply
-	(*v1.Stamp)(nil),              // 25: o3.v1.Stamp
-	(*v1.DiffJob)(nil),            // 26: o3.v1.DiffJob
-	(v1.DiffState)(0),             // 27: o3.v1.DiffState
+	(LifecycleAction)(0),                   // 0: o3.command.v1.LifecycleAction
+	(*Request)(nil),                        // 1: o3.command.v1.Request
+	(*Reply)(nil),                          // 2: o3.command.v1.Reply
+	(*PurgeDirectories)(nil),               // 3: o3.command.v1.PurgeDirectories
+	(*PurgeDirectoriesReply)(nil),          // 4: o3.command.v1.PurgeDirectoriesReply
+	(*FreedBlocks)(nil),                    // 5: o3.command.v1.FreedBlocks
+	(*DeletedKey)(nil),                     // 6: o3.command.v1.DeletedKey
+	(*ExpireClients)(nil),                  // 7: o3.command.v1.ExpireClients
+	(*ExpireClientsReply)(nil),             // 8: o3.command.v1.ExpireClientsReply
+	(*ExpireOpenKeys)(nil),                 // 9: o3.command.v1.ExpireOpenKeys
+	(*ExpireOpenKeysReply)(nil),            // 10: o3.command.v1.ExpireOpenKeysReply
+	(*RestoreKeys)(nil),                    // 11: o3.command.v1.RestoreKeys
+	(*RestoreKeysReply)(nil),               // 12: o3.command.v1.RestoreKeysReply
+	(*RestoredKey)(nil),                    // 13: o3.command.v1.RestoredKey
+	(*ReclaimSnapshot)(nil),                // 14: o3.command.v1.ReclaimSnapshot
+	(*ReclaimSnapshotReply)(nil),           // 15: o3.command.v1.ReclaimSnapshotReply
+	(*CreateDiffJob)(nil),                  // 16: o3.command.v1.CreateDiffJob
+	(*CreateDiffJobReply)(nil),             // 17: o3.command.v1.CreateDiffJobReply
+	(*DiffJobKey)(nil),                     // 18: o3.command.v1.DiffJobKey
+	(*UpdateDiffJob)(nil),                  // 19: o3.command.v1.UpdateDiffJob
+	(*UpdateDiffJobReply)(nil),             // 20: o3.command.v1.UpdateDiffJobReply
+	(*ForgetDiffJob)(nil),                  // 21: o3.command.v1.ForgetDiffJob
+	(*HoldLog)(nil),                        // 22: o3.command.v1.HoldLog
+	(*HoldLogReply)(nil),                   // 23: o3.command.v1.HoldLogReply
+	(*ReleaseLog)(nil),                     // 24: o3.command.v1.ReleaseLog
+	(*ReleaseLogReply)(nil),                // 25: o3.command.v1.ReleaseLogReply
+	(*SuspendLifecycle)(nil),               // 26: o3.command.v1.SuspendLifecycle
+	(*SuspendLifecycleReply)(nil),          // 27: o3.command.v1.SuspendLifecycleReply
+	(*LifecycleScan)(nil),                  // 28: o3.command.v1.LifecycleScan
+	(*StartLifecycleScan)(nil),             // 29: o3.command.v1.StartLifecycleScan
+	(*StartLifecycleScanReply)(nil),        // 30: o3.command.v1.StartLifecycleScanReply
+	(*LifecycleStep)(nil),                  // 31: o3.command.v1.LifecycleStep
+	(*LifecycleStepReply)(nil),             // 32: o3.command.v1.LifecycleStepReply
+	(*LifecycleVictim)(nil),                // 33: o3.command.v1.LifecycleVictim
+	(*LifecycleSkip)(nil),                  // 34: o3.command.v1.LifecycleSkip
+	(*CheckpointTrash)(nil),                // 35: o3.command.v1.CheckpointTrash
+	(*CheckpointTrashReply)(nil),           // 36: o3.command.v1.CheckpointTrashReply
+	(*EmptyTrash)(nil),                     // 37: o3.command.v1.EmptyTrash
+	(*EmptyTrashReply)(nil),                // 38: o3.command.v1.EmptyTrashReply
+	(*v1.Stamp)(nil),                       // 39: o3.v1.Stamp
+	(*v1.DiffJob)(nil),                     // 40: o3.v1.DiffJob
+	(v1.DiffState)(0),                      // 41: o3.v1.DiffState
+	(*schemapb.LifecycleScanState)(nil),    // 42: o3.schema.v1.LifecycleScanState
+	(schemapb.LifecyclePhase)(0),           // 43: o3.schema.v1.LifecyclePhase
+	(*schemapb.LifecycleRuleCounters)(nil), // 44: o3.schema.v1.LifecycleRuleCounters
 }
 var file_internal_command_commandpb_command_proto_depIdxs = []int32{
-	25, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
-	5,  // 1: o3.command.v1.FreedBlocks.rows:type_name -> o3.command.v1.DeletedKey
-	12, // 2: o3.command.v1.RestoreKeysReply.results:type_name -> o3.command.v1.RestoredKey
-	17, // 3: o3.command.v1.CreateDiffJobReply.key:type_name -> o3.command.v1.DiffJobKey
-	26, // 4: o3.command.v1.CreateDiffJobReply.job:type_name -> o3.v1.DiffJob
-	17, // 5: o3.command.v1.UpdateDiffJob.key:type_name -> o3.command.v1.DiffJobKey
-	27, // 6: o3.command.v1.UpdateDiffJob.expected:type_name -> o3.v1.DiffState
-	27, // 7: o3.command.v1.UpdateDiffJob.state:type_name -> o3.v1.DiffState
-	26, // 8: o3.command.v1.UpdateDiffJobReply.job:type_name -> o3.v1.DiffJob
-	17, // 9: o3.command.v1.ForgetDiffJob.key:type_name -> o3.command.v1.DiffJobKey
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	39, // 0: o3.command.v1.Request.stamp:type_name -> o3.v1.Stamp
+	6,  // 1: o3.command.v1.FreedBlocks.rows:type_name -> o3.command.v1.DeletedKey
+	13, // 2: o3.command.v1.RestoreKeysReply.results:type_name -> o3.command.v1.RestoredKey
+	18, // 3: o3.command.v1.CreateDiffJobReply.key:type_name -> o3.command.v1.DiffJobKey
+	40, // 4: o3.command.v1.CreateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	18, // 5: o3.command.v1.UpdateDiffJob.key:type_name -> o3.command.v1.DiffJobKey
+	41, // 6: o3.command.v1.UpdateDiffJob.expected:type_name -> o3.v1.DiffState
+	41, // 7: o3.command.v1.UpdateDiffJob.state:type_name -> o3.v1.DiffState
+	40, // 8: o3.command.v1.UpdateDiffJobReply.job:type_name -> o3.v1.DiffJob
+	18, // 9: o3.command.v1.ForgetDiffJob.key:type_name -> o3.command.v1.DiffJobKey
+	28, // 10: o3.command.v1.StartLifecycleScan.scan:type_name -> o3.command.v1.LifecycleScan
+	42, // 11: o3.command.v1.StartLifecycleScanReply.state:type_name -> o3.schema.v1.LifecycleScanState
+	28, // 12: o3.command.v1.LifecycleStep.scan:type_name -> o3.command.v1.LifecycleScan
+	43, // 13: o3.command.v1.LifecycleStep.phase:type_name -> o3.schema.v1.LifecyclePhase
+	33, // 14: o3.command.v1.LifecycleStep.victims:type_name -> o3.command.v1.LifecycleVictim
+	42, // 15: o3.command.v1.LifecycleStepReply.state:type_name -> o3.schema.v1.LifecycleScanState
+	44, // 16: o3.command.v1.LifecycleStepReply.done:type_name -> o3.schema.v1.LifecycleRuleCounters
+	34, // 17: o3.command.v1.LifecycleStepReply.skips:type_name -> o3.command.v1.LifecycleSkip
+	0,  // 18: o3.command.v1.LifecycleVictim.action:type_name -> o3.command.v1.LifecycleAction
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_internal_command_commandpb_command_proto_init() }
@@ -1718,13 +2774,14 @@ func file_internal_command_commandpb_command_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_command_commandpb_command_proto_rawDesc), len(file_internal_command_commandpb_command_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   25,
+			NumEnums:      1,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_internal_command_commandpb_command_proto_goTypes,
 		DependencyIndexes: file_internal_command_commandpb_command_proto_depIdxs,
+		EnumInfos:         file_internal_command_commandpb_command_proto_enumTypes,
 		MessageInfos:      file_internal_command_commandpb_command_proto_msgTypes,
 	}.Build()
 	File_internal_command_commandpb_command_proto = out.File

@@ -55,7 +55,8 @@ type tally struct {
 // history began before it ended and has a touch that reclaim finds it by; a block has a row of refs exactly if
 // it is named more than once, with that count; rows of smalls are those that
 // are named; a freed block has no name and is freed once; every directory
-// hangs where it is; every entry is in a directory that exists or waits to be
+// hangs where it is; rows of lifecycle are of buckets that exist, and a scan is of
+// one that has rules; every entry is in a directory that exists or waits to be
 // purged; no implicit directory is empty; the digest is that of the rows.
 func Check(r kv.Reader) (*State, error) {
 	c := &checker{
@@ -65,7 +66,7 @@ func Check(r kv.Reader) (*State, error) {
 		queued: map[schema.DirKey]bool{},
 	}
 	for _, step := range []func() error{
-		c.walkVolumes, c.walkEntries, c.walkUploads, c.walkQueues, c.walkSnapshots, c.walkHistory, c.checkCounters, c.checkBlocks, c.checkDirs, c.checkDigest,
+		c.walkVolumes, c.walkEntries, c.walkUploads, c.walkQueues, c.walkSnapshots, c.walkHistory, c.walkLifecycle, c.checkCounters, c.checkBlocks, c.checkDirs, c.checkDigest,
 	} {
 		if err := step(); err != nil {
 			return nil, err

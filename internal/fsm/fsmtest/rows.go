@@ -178,6 +178,11 @@ func (p *Printer) key(key string) string {
 		s = fmt.Sprintf("%d %s%s", k.Op, p.name(k.Parent), k.Name)
 	case "cells", "cellEnds":
 		s = p.cell(b)
+	case "lifecycleConfigurationTable", "lifecycleStateTable", "lifecycleSuspensions":
+		k, _ := schema.Lifecycles.ParseKey(append(schema.Lifecycles.Prefix(), b[1:]...))
+		if s = p.name(k); k == schema.EveryBucket {
+			s = "every bucket"
+		}
 	case "snapDiffJobTable":
 		k, _ := schema.DiffJobs.ParseKey(b)
 		s = fmt.Sprintf("%s%d-%d options %d", p.name(k.Bucket), k.From, k.To, k.Options)
@@ -252,6 +257,12 @@ func decode(r Row) proto.Message {
 		m, err = schema.DiffJobs.Decode(k, v)
 	case "counters":
 		m, err = schema.Counters.Decode(k, v)
+	case "lifecycleConfigurationTable":
+		m, err = schema.Lifecycles.Decode(k, v)
+	case "lifecycleStateTable":
+		m, err = schema.LifecycleScans.Decode(k, v)
+	case "lifecycleSuspensions":
+		m, err = schema.LifecycleSuspensions.Decode(k, v)
 	}
 	if err != nil {
 		return nil
@@ -385,10 +396,12 @@ func valueText(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 		return command.StateName(o3v1.DiffState(v.Uint()))
 	case strings.HasSuffix(name, "_tag"):
 		return tagText(v.Uint())
-	case slices.Contains([]string{"object_id", "parent_id", "bucket_id", "dir_id", "session", "old_id", "new_id", "job_id"}, name):
+	case slices.Contains([]string{"object_id", "parent_id", "bucket_id", "dir_id", "session", "old_id", "new_id", "job_id", "scan_id", "bucketObjID", "scanID"}, name):
 		return ID(v.Uint())
 	case strings.HasSuffix(name, "_ms"):
 		return fmt.Sprintf("%+dms", v.Int()-Start)
+	case strings.HasSuffix(name, "Time"):
+		return fmt.Sprintf("%+dms", int64(v.Uint())-Start)
 	}
 	return v.String()
 }

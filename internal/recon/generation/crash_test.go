@@ -72,16 +72,25 @@ func (s sqlOn) SetTasks([]sqltables.TaskStatus) error { return nil }
 
 func (s sqlOn) Close() error { return nil }
 
+func (s sqlOn) Verify(context.Context) error { return nil }
+
+func (s sqlOn) Backup(context.Context, string) error { return nil }
+
 func (s sqlOn) Snapshot(context.Context) (generation.SQLView, error) {
-	return sqlView{s.SQL.Clone()}, nil
+	return sqlView{SQL: s.SQL.Clone()}, nil
 }
 
-type sqlView struct{ *tasktest.SQL }
+// sqlView has no names and no file counts: nobody asks for them here.
+type sqlView struct {
+	*tasktest.SQL
+	generation.SQLView
+}
 
-func (v sqlView) Index() (uint64, error)                           { return v.Cursor() }
-func (v sqlView) Stats() (map[string]int64, error)                 { return v.SQL.Stats(), nil }
-func (v sqlView) FileCounts(func(sqltables.FileCount) error) error { return nil }
-func (v sqlView) Close() error                                     { return nil }
+func (v sqlView) Index() (uint64, error)           { return v.Cursor() }
+func (v sqlView) Stats() (map[string]int64, error) { return v.SQL.Stats(), nil }
+func (v sqlView) Close() error                     { return nil }
+
+func (v sqlView) FileCounts(sqltables.Counts, func(sqltables.FileCount) error) error { return nil }
 
 // crash returns what a power cut leaves of a disk.
 func (d *disk) crash(rng *rand.Rand) *disk {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,6 +27,7 @@ import (
 	"o3/internal/errs"
 	"o3/internal/fsm"
 	"o3/internal/kv"
+	"o3/internal/ns"
 	"o3/internal/pebblekv"
 	"o3/internal/recon/sqltables"
 	"o3/internal/recon/task"
@@ -42,14 +44,17 @@ const (
 	sqlFile    = "recon.sqlite" // those that users open
 )
 
-// DerivedFormat is the newest format of the store of derived tables.
-const DerivedFormat = 1
+// DerivedFormat is the newest format of the store of derived tables. Format 2
+// names the tables that are in it; those of format 1 are built anew.
+const DerivedFormat = 2
 
 // SQL is the file of SQLite as a generation uses it.
 type SQL interface {
 	task.SQL
 	Snapshot(ctx context.Context) (SQLView, error) // at the last Apply
 	SetTasks([]sqltables.TaskStatus) error
+	Backup(ctx context.Context, path string) error // a copy at one moment
+	Verify(ctx context.Context) error              // of what is stored; kind Corrupt
 	Flush() error
 	Close() error
 }
@@ -58,7 +63,9 @@ type SQL interface {
 type SQLView interface {
 	Index() (uint64, error)
 	Stats() (map[string]int64, error)
-	FileCounts(f func(sqltables.FileCount) error) error
+	FileCounts(of sqltables.Counts, f func(sqltables.FileCount) error) error
+	Bucket(id ns.ObjectID) (name sqltables.BucketName, ok bool, err error)
+	Buckets(from ns.ObjectID, f func(sqltables.BucketName) (bool, error)) error
 	Close() error
 }
 
@@ -73,7 +80,9 @@ type Options struct {
 	MemoryBytes int    // of each store for rows not yet written; 32 MiB
 	Tasks       []task.Task
 	OpenSQL     func(ctx context.Context, path string) (SQL, error) // nil: sqltables
+	RemoveSQL   func(path string) error                             // what OpenSQL has made; nil: files
 	Listener    pebblekv.Listener                                   // of both stores
+	Applied     func([]task.Work)                                   // what the tasks did for each run of entries, told by who applies; valid during the call
 }
 
 // Generation is an open one.
@@ -86,9 +95,14 @@ type Generation struct {
 	sql     SQL
 	set     *task.Set
 
-	mu    sync.RWMutex // held to write while the three change, to read while a view is taken
-	views sync.WaitGroup
-	shut  bool
+	applying sync.Mutex   // held while the three change, or must not
+	mu       sync.RWMutex // held to write while the three change, to read while a view is taken
+	views    sync.WaitGroup
+	tables   sync.WaitGroup // views that look at derived tables
+	withheld *Withheld      // nil: they are shown
+	frozen   *frozen        // nil: it can be brought forward
+	shut     bool
+	failed   atomic.Bool // the last Apply
 }
 
 // Open opens the generation in o.Dir.
@@ -109,6 +123,9 @@ func Open(ctx context.Context, o Options) (g *Generation, err error) {
 	}
 	if g.o.OpenSQL == nil {
 		g.o.OpenSQL = openSQL
+	}
+	if g.o.RemoveSQL == nil {
+		g.o.RemoveSQL = removeSQL
 	}
 	defer func() {
 		if err != nil {
@@ -146,8 +163,11 @@ func (g *Generation) openDerived(ctx context.Context) (err error) {
 	if g.sql, err = g.o.OpenSQL(ctx, filepath.Join(g.o.Dir, sqlFile)); err != nil {
 		return err
 	}
-	g.set, err = task.OpenSet(g.derived, g.sql, g.o.Tasks, g.rows)
-	return err
+	if g.set, err = task.OpenSet(g.derived, g.sql, g.o.Tasks, g.rows); err != nil {
+		return err
+	}
+	g.set.Applied = g.o.Applied
+	return nil
 }
 
 // closeDerived closes the derived tables.
@@ -168,12 +188,18 @@ func (g *Generation) closeDerived() (err error) {
 func (g *Generation) Position() fsm.Position { return g.replica.Position() }
 
 // Built reports whether the derived tables are there and can be brought forward:
-// neither of their stores is behind the replica.
+// neither of their stores is behind the replica, and they are those of its tasks.
 func (g *Generation) Built() (bool, error) {
 	store, sql, err := g.set.Cursors()
-	at := g.Position().Index
-	return err == nil && store >= at && sql >= at, err
+	if at := g.Position().Index; err != nil || store < at || sql < at {
+		return false, err
+	}
+	return g.set.Whole()
 }
+
+// Whole reports whether the derived tables are those of the generation's tasks, as
+// far as they are there. False: a program with other tasks has built them.
+func (g *Generation) Whole() (bool, error) { return g.set.Whole() }
 
 // derive brings the derived tables forward by what the replica is about to
 // commit.
@@ -183,8 +209,9 @@ func (g *Generation) derive(run fsm.Run, rows kv.Reader) error { return g.set.Ap
 const maxRun = 64
 
 // Apply applies log entries that follow the position. Those at or before it are
-// skipped. On an error the generation must be closed; opened again, it stands at
-// an earlier entry.
+// skipped. After an error views are those of the position, and nothing more is
+// applied until the generation was closed and opened again; it may stand at an
+// earlier entry then.
 func (g *Generation) Apply(entries []consensus.Entry) error {
 	for len(entries) > 0 {
 		n := g.cut(entries)
@@ -197,13 +224,31 @@ func (g *Generation) Apply(entries []consensus.Entry) error {
 }
 
 func (g *Generation) apply(entries []consensus.Entry) error {
+	g.applying.Lock()
+	defer g.applying.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut {
+	switch {
+	case g.shut:
 		return errs.New(errs.Unavailable, g.o.Dir, "the generation is closed")
+	case g.frozen != nil:
+		return g.errFrozen()
 	}
-	_, err := g.replica.Apply(entries)
-	return err
+	if err := g.sound(); err != nil {
+		return err
+	}
+	before, err := g.freeze()
+	if err != nil {
+		return err
+	}
+	if _, err := g.replica.Apply(entries); err != nil {
+		g.frozen = before
+		g.failed.Store(true)
+		index, _ := g.sql.Cursor()
+		_ = g.setTasks(sqltables.TaskStatus{Index: index, Failed: true}) // the error is told of anyway
+		return err
+	}
+	return before.close()
 }
 
 // cut returns how many of the entries go together: a run must not go beyond where
@@ -241,11 +286,17 @@ func (g *Generation) flushDerived() error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(g.setTasks(sqltables.TaskStatus{Index: index, Failed: g.failed.Load()}), g.derived.Flush(), g.sql.Flush())
+}
+
+// setTasks says how the tasks are, which is the same of all.
+func (g *Generation) setTasks(how sqltables.TaskStatus) error {
 	var list []sqltables.TaskStatus
 	for _, t := range g.o.Tasks {
-		list = append(list, sqltables.TaskStatus{Name: t.Name, Updated: time.Now(), Index: index})
+		how.Name, how.Updated = t.Name, time.Now()
+		list = append(list, how)
 	}
-	return errors.Join(g.sql.SetTasks(list), g.derived.Flush(), g.sql.Flush())
+	return g.sql.SetTasks(list)
 }
 
 // Rebuild makes the derived tables from the replica as it stands. What was there
@@ -263,9 +314,12 @@ func (g *Generation) Rebuild(ctx context.Context, o task.RebuildOptions) (task.R
 	if err != nil {
 		return task.Rebuilt{}, err
 	}
+	if err := g.setTasks(sqltables.TaskStatus{Running: true}); err != nil {
+		return task.Rebuilt{}, err
+	}
 	out, err := g.set.Rebuild(ctx, snap, pos.Index, o)
 	if err = errors.Join(err, os.RemoveAll(o.Dir)); err != nil {
-		return out, err
+		return out, errors.Join(err, g.setTasks(sqltables.TaskStatus{Failed: true}))
 	}
 	return out, g.Flush()
 }
@@ -297,17 +351,30 @@ func (g *Generation) drop(ctx context.Context) (err error) {
 	if err := files.RemoveAll(filepath.Join(g.o.Dir, derivedDir)); err != nil {
 		return errs.Wrap(errs.Internal, g.o.Dir, err)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(filepath.Join(g.o.Dir, sqlFile+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return errs.Wrap(errs.Internal, g.o.Dir, err)
-		}
+	if err := g.o.RemoveSQL(filepath.Join(g.o.Dir, sqlFile)); err != nil {
+		return errs.Wrap(errs.Internal, g.o.Dir, err)
 	}
 	return g.openDerived(ctx)
 }
 
+// removeSQL removes a file of SQLite and those beside it.
+func removeSQL(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Checkpoint makes dir a copy of the replica at one index, of which no bytes are
-// copied.
-func (g *Generation) Checkpoint(dir string) error { return g.rows.Checkpoint(dir) }
+// copied. Of one whose stores have failed it is what was durable.
+func (g *Generation) Checkpoint(dir string) error {
+	if g.sound() != nil {
+		return g.cloneStore(filepath.Join(g.o.Dir, ReplicaDir), dir)
+	}
+	return g.rows.Checkpoint(dir)
+}
 
 // View is a look at a generation: everything it answers is of one index. It is
 // safe for concurrent use until Close.
@@ -327,8 +394,32 @@ type View struct {
 func (g *Generation) View(ctx context.Context) (*View, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
+	return g.view(ctx, g.withheld)
+}
+
+// Inspect is View for whoever builds the tables: it sees them also while they are
+// withheld from others.
+func (g *Generation) Inspect(ctx context.Context) (*View, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.view(ctx, nil)
+}
+
+// view takes a look; g.mu is held to read.
+func (g *Generation) view(ctx context.Context, w *Withheld) (*View, error) {
 	if g.shut {
 		return nil, errs.New(errs.Unavailable, g.o.Dir, "the generation is closed")
+	}
+	if w != nil {
+		rows := g.rows.Snapshot()
+		g.views.Add(1)
+		return &View{View: view.New(rows), Rows: rows, Derived: noTables{w}, SQL: noSQL{w}, At: g.Position(),
+			closers: []func() error{rows.Close}, done: g.views.Done}, nil
+	}
+	if g.frozen != nil {
+		g.views.Add(1)
+		g.tables.Add(1)
+		return g.frozen.view(func() { g.tables.Done(); g.views.Done() }), nil
 	}
 	sql, err := g.sql.Snapshot(ctx)
 	if err != nil {
@@ -336,8 +427,9 @@ func (g *Generation) View(ctx context.Context) (*View, error) {
 	}
 	rows, derived := g.rows.Snapshot(), g.derived.Snapshot()
 	v := &View{View: view.New(rows), Rows: rows, Derived: derived, SQL: sql, At: g.Position(),
-		closers: []func() error{sql.Close, rows.Close, derived.Close}, done: g.views.Done}
+		closers: []func() error{sql.Close, rows.Close, derived.Close}, done: func() { g.tables.Done(); g.views.Done() }}
 	g.views.Add(1)
+	g.tables.Add(1)
 	return v, g.agree(v)
 }
 
@@ -378,7 +470,9 @@ func (g *Generation) Close() error {
 	g.shut = true
 	g.mu.Unlock()
 	g.views.Wait()
-	return g.closeStores()
+	err := g.frozen.close()
+	g.frozen = nil
+	return errors.Join(err, g.closeStores())
 }
 
 // closeStores closes the replica first: it may write once more, and then flushes
@@ -403,4 +497,13 @@ func openSQL(ctx context.Context, path string) (SQL, error) {
 		return nil, err
 	}
 	return sqlDB{d}, nil
+}
+
+// FlushIfSound is Flush, but of stores that have failed: what they have is all
+// that is durable.
+func (g *Generation) FlushIfSound() error {
+	if g.rows.Err() != nil || g.derived.Err() != nil {
+		return nil
+	}
+	return g.Flush()
 }

@@ -1,9 +1,7 @@
 package query
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
 
 	"o3/internal/recon/generation"
 	"o3/internal/recon/task"
@@ -43,32 +41,23 @@ func Ages(v *generation.View, in InBucket, p Page) (AgeResponse, error) {
 	if one {
 		return r, of(b)
 	}
+	w := walk{v: v, volume: in.Volume, left: p.rows()}
 	if p.After != "" {
-		if _, _, ok := cutBucket(p.After); !ok {
-			return r, badCursor("cursor", p.After, "/volume/bucket")
+		if w.after, err = parseSpot("cursor", p.After); err != nil {
+			return r, err
+		}
+		if in.Volume != "" && w.after.volume != in.Volume {
+			return r, badCursor("cursor", p.After, "/"+in.Volume+"/bucket")
 		}
 	}
-	last := ""
-	err = eachBucket(v, in.Volume, func(b view.Bucket) error {
-		title := join(b.VolumeName, b.Name, "")
-		if p.After != "" && !bucketAfter(b, p.After) {
-			return nil
-		}
+	ended, err := w.run(func(b view.Bucket) (bool, error) {
 		if len(r.Ages) >= p.limit() {
-			r.Cursor = last
-			return errEnough
+			return false, nil
 		}
-		last = title
-		return of(b)
+		return true, of(b)
 	})
-	if err == errEnough {
-		err = nil
+	if !ended && err == nil {
+		r.Cursor = w.last.String()
 	}
 	return r, err
-}
-
-// bucketAfter reports whether a bucket comes after the one at a path.
-func bucketAfter(b view.Bucket, path string) bool {
-	volume, bucket, _ := cutBucket(path)
-	return cmp.Or(strings.Compare(b.VolumeName, volume), strings.Compare(b.Name, bucket)) > 0
 }

@@ -111,13 +111,13 @@ func KeysOf(v *generation.View, container uint64, p Page) (KeysResponse, error) 
 	n := newNames(v)
 	left := p.rows()
 	var last schema.EntryKey
-	err = task.KeysOf(v.Derived, container, after, func(k schema.EntryKey, blocks int64) (bool, error) {
+	err = task.KeysOf(v.Derived, container, after, func(k schema.EntryKey, _ int64) (bool, error) {
 		if len(r.Keys) >= p.limit() || left <= 0 {
 			r.LastKey = entryKey(last)
 			return false, nil
 		}
-		left -= int(blocks)
-		m, err := keyMetadata(v, n, container, k)
+		m, blocks, err := keyMetadata(v, n, container, k)
+		left -= 1 + blocks
 		r.Keys = append(r.Keys, m)
 		last = k
 		return true, err
@@ -135,25 +135,26 @@ func entryCursor(param, s string) (schema.EntryKey, error) {
 	return schema.EntryKey{Bucket: ns.ObjectID(ids[0]), Parent: ns.ObjectID(ids[1]), Name: name}, nil
 }
 
-// keyMetadata describes a key with its blocks in a container.
-func keyMetadata(v *generation.View, n *names, container uint64, k schema.EntryKey) (m KeyMetadata, err error) {
+// keyMetadata describes a key with its blocks in a container, and returns how
+// many blocks the key has.
+func keyMetadata(v *generation.View, n *names, container uint64, k schema.EntryKey) (m KeyMetadata, all int, err error) {
 	row, ok, err := schema.Entries.Get(v.Rows, k)
 	if err == nil && !ok {
 		err = errs.New(errs.Corrupt, "containerKeyTable", fmt.Sprintf("it has the key %s, which is not there", entryKey(k)))
 	}
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	if m.Volume, m.Bucket, err = n.title(k.Bucket); err != nil {
-		return m, err
+		return m, 0, err
 	}
 	where, err := n.dir(k.Bucket, k.Parent)
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	m.Key, m.DataSize, m.Versions = where.path+k.Name, int64(row.Size), []int64{0}
 	if m.CompletePath, _, err = n.path(k); err != nil {
-		return m, err
+		return m, 0, err
 	}
 	m.CreationTime, m.ModificationTime = stamp(row.CreatedMs), stamp(row.ModifiedMs)
 	extents, err := v.Extents(row)
@@ -164,7 +165,7 @@ func keyMetadata(v *generation.View, n *names, container uint64, k schema.EntryK
 		}
 	}
 	m.Blocks = map[string][]Block{"0": blocks}
-	return m, err
+	return m, len(extents), err
 }
 
 // stamp writes a time as Ozone does where it is text.

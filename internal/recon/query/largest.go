@@ -106,34 +106,31 @@ func LargestDirectories(v *generation.View, in InBucket, p Page) (LargestDirecto
 		return r, err
 	}
 	var h sized
-	add := func(b view.Bucket, dir ns.ObjectID, path string) error {
-		s, err := task.Total(v.Derived, b.ID(), dir)
+	add := func(bucket, dir ns.ObjectID, kind Type, path string) error {
+		s, err := task.Total(v.Derived, bucket, dir)
 		if err == nil {
-			heap.Push(&h, node{b, dir, path, s})
+			heap.Push(&h, node{bucket, dir, LargestDirectory{path, kind, s.Bytes, s.Files, s.Directories}})
 		}
 		return err
 	}
+	root := func(b view.Bucket) error { return add(b.ID(), b.ID(), TypeBucket, join(b.VolumeName, b.Name, "")) }
 	if one {
-		err = add(b, b.ID(), join(b.VolumeName, b.Name, ""))
+		err = root(b)
 	} else {
-		err = eachBucket(v, in.Volume, func(b view.Bucket) error { return add(b, b.ID(), join(b.VolumeName, b.Name, "")) })
+		err = eachBucket(v, in.Volume, root)
 	}
 	for left := p.rows(); err == nil && len(h) > 0 && len(r.Directories) < p.limit(); {
 		n := heap.Pop(&h).(node)
-		d := LargestDirectory{n.path, TypeDirectory, n.total.Bytes, n.total.Files, n.total.Directories}
-		if n.dir == n.bucket.ID() {
-			d.Type = TypeBucket
-		}
-		r.Directories = append(r.Directories, d)
-		err = task.Children(v.Derived, n.bucket.ID(), n.dir, 0, func(child ns.ObjectID) (bool, error) {
+		r.Directories = append(r.Directories, n.LargestDirectory)
+		err = task.Children(v.Derived, n.bucket, n.dir, 0, func(child ns.ObjectID) (bool, error) {
 			if left--; left < 0 {
 				return false, nil
 			}
-			row, ok, err := schema.Dirs.Get(v.Rows, schema.DirKey{Bucket: n.bucket.ID(), Dir: child})
+			row, ok, err := schema.Dirs.Get(v.Rows, schema.DirKey{Bucket: n.bucket, Dir: child})
 			if err != nil || !ok {
 				return err == nil, err
 			}
-			return true, add(n.bucket, child, n.path+"/"+strings.TrimSuffix(row.Name, "/"))
+			return true, add(n.bucket, child, TypeDirectory, n.Path+"/"+strings.TrimSuffix(row.Name, "/"))
 		})
 		if left < 0 { // what follows may be larger than what is known
 			r.Complete = false
@@ -145,10 +142,8 @@ func LargestDirectories(v *generation.View, in InBucket, p Page) (LargestDirecto
 
 // node is a bucket or directory that may be among the largest.
 type node struct {
-	bucket view.Bucket
-	dir    ns.ObjectID
-	path   string
-	total  task.Summary
+	bucket, dir ns.ObjectID
+	LargestDirectory
 }
 
 // sized is a heap with the largest on top; of the same size the first path.
@@ -156,7 +151,7 @@ type sized []node
 
 func (h sized) Len() int { return len(h) }
 func (h sized) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[j].total.Bytes, h[i].total.Bytes), strings.Compare(h[i].path, h[j].path)) < 0
+	return cmp.Or(cmp.Compare(h[j].Size, h[i].Size), strings.Compare(h[i].Path, h[j].Path)) < 0
 }
 func (h sized) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *sized) Push(x any)   { *h = append(*h, x.(node)) }

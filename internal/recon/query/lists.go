@@ -2,10 +2,8 @@ package query
 
 import (
 	"fmt"
-	"strings"
 
 	"o3/internal/errs"
-	"o3/internal/ns"
 	"o3/internal/recon/generation"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
@@ -53,7 +51,7 @@ type BucketsResponse struct {
 // cursor then being /volume/bucket. Kind NoSuchVolume.
 func Buckets(v *generation.View, volume string, p Page) (BucketsResponse, error) {
 	r := BucketsResponse{Buckets: []Bucket{}}
-	first, after := volume, p.After
+	w := walk{v: v, volume: volume, left: p.rows()}
 	if volume == "" {
 		stats, err := v.SQL.Stats()
 		if err != nil {
@@ -61,68 +59,33 @@ func Buckets(v *generation.View, volume string, p Page) (BucketsResponse, error)
 		}
 		r.TotalCount = stats["bucketTableCount"]
 		if p.After != "" {
-			var ok bool
-			if first, after, ok = cutBucket(p.After); !ok {
-				return r, badCursor("prevKey", p.After, "/volume/bucket")
+			if w.after, err = parseSpot("prevKey", p.After); err != nil {
+				return r, err
 			}
 		}
-	}
-	last, volumes := [2]string{first, after}, 0
-	one := func(name string, vol *schemapb.Volume) (more bool, err error) {
-		from := ""
-		if name == first {
-			from = after
-		}
-		lower, _ := schema.BucketsOf(ns.ObjectID(vol.ObjectId), from)
-		_, upper := schema.BucketsOf(ns.ObjectID(vol.ObjectId), "")
-		more = true
-		err = schema.Buckets.Scan(v.Rows, lower, upper, func(k schema.BucketKey, row *schemapb.Bucket) (bool, error) {
-			if from != "" && k.Name == from {
-				return true, nil
-			}
-			if more = len(r.Buckets) < p.limit(); !more {
-				return false, nil
-			}
-			last = [2]string{name, k.Name}
-			r.Buckets = append(r.Buckets, bucketOf(view.Bucket{VolumeName: name, Name: k.Name, Volume: vol, Row: row}))
-			return true, nil
-		})
-		return more, err
-	}
-	more := false
-	if volume != "" {
+	} else {
 		vol, err := v.Volume(volume)
 		if err != nil {
 			return r, err
 		}
 		r.TotalCount = int64(vol.Buckets)
-		if more, err = one(volume, vol); err == nil && !more {
-			r.LastKey = last[1]
-		}
-		return r, err
+		w.after.bucket = p.After
 	}
-	_, upper := schema.Volumes.All()
-	err := schema.Volumes.Scan(v.Rows, schema.Volumes.Key(first), upper, func(name string, vol *schemapb.Volume) (bool, error) {
-		if volumes++; volumes > MaxBuckets {
-			return false, tooManyBuckets()
+	ended, err := w.run(func(b view.Bucket) (bool, error) {
+		if len(r.Buckets) >= p.limit() {
+			return false, nil
 		}
-		var err error
-		if more, err = one(name, vol); err == nil && !more {
-			r.LastKey = "/" + last[0] + "/" + last[1]
-		}
-		return more, err
+		r.Buckets = append(r.Buckets, bucketOf(b))
+		return true, nil
 	})
-	return r, err
-}
-
-// cutBucket reads /volume/bucket; the bucket may be empty.
-func cutBucket(s string) (volume, bucket string, ok bool) {
-	rest, ok := strings.CutPrefix(s, "/")
-	if !ok {
-		return "", "", false
+	switch {
+	case ended || err != nil:
+	case volume == "":
+		r.LastKey = w.last.String()
+	default:
+		r.LastKey = w.last.bucket
 	}
-	volume, bucket, ok = strings.Cut(rest, "/")
-	return volume, bucket, ok && volume != "" && !strings.Contains(bucket, "/")
+	return r, err
 }
 
 // oneBucket returns the bucket that both name, none for none. Kind Invalid for a

@@ -1,23 +1,22 @@
 package query
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"o3/internal/errs"
 	"o3/internal/ns"
 	"o3/internal/recon/generation"
+	"o3/internal/recon/sqltables"
 	"o3/internal/schema"
-	"o3/internal/schema/schemapb"
 	"o3/internal/view"
 )
 
-// names finds buckets by their ids and directories' paths, for one call.
+// names finds what buckets are called by their ids, and directories' paths, for
+// one call.
 type names struct {
 	v       *generation.View
-	buckets map[ns.ObjectID]view.Bucket
+	buckets map[ns.ObjectID]sqltables.BucketName // no name: it is gone
 	dirs    map[schema.DirKey]where
 }
 
@@ -27,43 +26,20 @@ type where struct {
 	deleted bool   // it, or one above it, is deleted: path is what is known
 }
 
-func newNames(v *generation.View) *names { return &names{v: v, dirs: map[schema.DirKey]where{}} }
-
-// bucket returns a bucket by its id; ok is false when it is gone.
-func (n *names) bucket(id ns.ObjectID) (b view.Bucket, ok bool, err error) {
-	if n.buckets == nil {
-		n.buckets = map[ns.ObjectID]view.Bucket{}
-		err := eachBucket(n.v, "", func(b view.Bucket) error { n.buckets[b.ID()] = b; return nil })
-		if err != nil {
-			return b, false, err
-		}
-	}
-	b, ok = n.buckets[id]
-	return b, ok, nil
+func newNames(v *generation.View) *names {
+	return &names{v: v, buckets: map[ns.ObjectID]sqltables.BucketName{}, dirs: map[schema.DirKey]where{}}
 }
 
-// title returns /volume/bucket.
+// title returns what a bucket and its volume are called; nothing when it is gone.
 func (n *names) title(id ns.ObjectID) (volume, bucket string, err error) {
-	b, ok, err := n.bucket(id)
-	if err == nil && !ok {
-		return "", "", nil
-	}
-	return b.VolumeName, b.Name, err
-}
-
-// sorted returns the buckets of a volume, or all of them, in the order of ids.
-func (n *names) sorted(volume string) ([]view.Bucket, error) {
-	if _, _, err := n.bucket(0); err != nil {
-		return nil, err
-	}
-	var all []view.Bucket
-	for _, b := range n.buckets {
-		if volume == "" || b.VolumeName == volume {
-			all = append(all, b)
+	b, ok := n.buckets[id]
+	if !ok {
+		if b, _, err = n.v.SQL.Bucket(id); err != nil {
+			return "", "", err
 		}
+		n.buckets[id] = b
 	}
-	slices.SortFunc(all, func(a, b view.Bucket) int { return cmp.Compare(a.ID(), b.ID()) })
-	return all, nil
+	return b.Volume, b.Bucket, nil
 }
 
 // deepest is more than a directory may be deep: a path has at most so many parts.
@@ -71,32 +47,35 @@ const deepest = ns.MaxKeyName
 
 // dir returns where a directory is. The root of a bucket has the bucket's id.
 func (n *names) dir(bucket, dir ns.ObjectID) (where, error) {
-	if dir == bucket {
-		return where{}, nil
-	}
-	key := schema.DirKey{Bucket: bucket, Dir: dir}
-	if w, ok := n.dirs[key]; ok {
-		return w, nil
-	}
-	w := where{}
-	at := dir
-	for range deepest {
-		if at == bucket {
-			n.dirs[key] = w
-			return w, nil
+	var below []schema.DirKey // those whose places are not known yet, the lowest first
+	var parts []string
+	at, w := dir, where{}
+	for at != bucket {
+		key := schema.DirKey{Bucket: bucket, Dir: at}
+		known, ok := n.dirs[key]
+		if ok {
+			w = known
+			break
 		}
-		row, ok, err := schema.Dirs.Get(n.v.Rows, schema.DirKey{Bucket: bucket, Dir: at})
+		row, ok, err := schema.Dirs.Get(n.v.Rows, key)
 		if err != nil {
 			return w, err
 		}
 		if !ok {
 			w.deleted = true
 			n.dirs[key] = w
-			return w, nil
+			break
 		}
-		w.path, at = row.Name+w.path, ns.ObjectID(row.ParentId)
+		if len(below) == deepest {
+			return w, errs.New(errs.Corrupt, "directories", "one is below itself")
+		}
+		below, parts, at = append(below, key), append(parts, row.Name), ns.ObjectID(row.ParentId)
 	}
-	return w, errs.New(errs.Corrupt, "directories", "one is below itself")
+	for i := len(below) - 1; i >= 0; i-- {
+		w.path += parts[i]
+		n.dirs[below[i]] = w
+	}
+	return w, nil
 }
 
 // path returns the whole path of an entry, and whether it is in a directory that
@@ -116,45 +95,6 @@ func (n *names) path(k schema.EntryKey) (path string, deleted bool, err error) {
 // join writes a path as Ozone's Recon does.
 func join(volume, bucket, path string) string {
 	return strings.TrimSuffix("/"+volume+"/"+bucket+"/"+path, "/")
-}
-
-// eachBucket calls f with the buckets of a volume, or of all, in the order of
-// their names. Kind TooMany beyond MaxBuckets, volumes included.
-func eachBucket(v *generation.View, volume string, f func(view.Bucket) error) error {
-	seen := 0
-	full := func() error {
-		if seen++; seen > MaxBuckets {
-			return tooManyBuckets()
-		}
-		return nil
-	}
-	buckets := func(name string, vol *schemapb.Volume) error {
-		lower, upper := schema.BucketsOf(ns.ObjectID(vol.ObjectId), "")
-		return schema.Buckets.Scan(v.Rows, lower, upper, func(k schema.BucketKey, row *schemapb.Bucket) (bool, error) {
-			if err := full(); err != nil {
-				return false, err
-			}
-			return true, f(view.Bucket{VolumeName: name, Name: k.Name, Volume: vol, Row: row})
-		})
-	}
-	if volume != "" {
-		vol, err := v.Volume(volume)
-		if err != nil {
-			return err
-		}
-		return buckets(volume, vol)
-	}
-	lower, upper := schema.Volumes.All()
-	return schema.Volumes.Scan(v.Rows, lower, upper, func(name string, vol *schemapb.Volume) (bool, error) {
-		if err := full(); err != nil {
-			return false, err
-		}
-		return true, buckets(name, vol)
-	})
-}
-
-func tooManyBuckets() error {
-	return errs.New(errs.TooMany, "buckets", fmt.Sprintf("there are more than the %d that one answer may sum up", MaxBuckets))
 }
 
 // prefixed is a parameter startPrefix: a bucket, and how names in it begin.

@@ -63,6 +63,7 @@ func TestCursors(t *testing.T) {
 		"open":     func(s string) error { _, err := openCursor(s); return err },
 		"queue":    func(s string) error { _, _, err := queue(schema.Deleted.Key, s, schema.Deleted.All); return err },
 		"snapshot": func(s string) error { _, _, err := snapshotCursor(s); return err },
+		"spot":     func(s string) error { _, err := parseSpot("prevKey", s); return err },
 		"count":    func(s string) error { _, err := fileCountCursor(s); return err },
 	}
 	for name, values := range map[string][]string{
@@ -70,6 +71,7 @@ func TestCursors(t *testing.T) {
 		"open":     {"x", "/1/2", "/a/2/x"},
 		"queue":    {"x", "/1", "/1/2/", "/1/2/3", "/1/4294967296", "/1/-2"},
 		"snapshot": {"x", "/live", "/live/1", "/live/1/2/3", "/deleted/x/1", "/dead/1/2"},
+		"spot":     {"x", "/v", "v/b", "//b", "/v/b/c"},
 		"count":    {"x", "/v/b", "/v/b/x", "v/b/1", "/v/b/c/1"},
 	} {
 		for _, v := range values {

@@ -2,12 +2,14 @@ package query
 
 import (
 	"bytes"
+	"math"
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
 	"o3/internal/ns"
 	"o3/internal/recon/generation"
+	"o3/internal/recon/sqltables"
 	"o3/internal/recon/task"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
@@ -70,12 +72,9 @@ func Search(v *generation.View, o SearchOptions) (SearchResponse, error) {
 		lower, upper := schema.Entries.All()
 		_, err = s.scan(lower, upper, from)
 	default:
-		buckets, err := s.n.sorted(o.Volume)
-		for more := true; err == nil && more && len(buckets) > 0; buckets = buckets[1:] {
-			lower, upper := schema.EntriesOf(buckets[0].ID())
-			more, err = s.scan(lower, upper, from)
+		if _, err = v.Volume(o.Volume); err == nil {
+			err = s.volume(from)
 		}
-		return r, err
 	}
 	return r, err
 }
@@ -89,6 +88,54 @@ type search struct {
 	want string
 	left int
 	last schema.EntryKey
+}
+
+// volume looks at the buckets of a volume, in the order of their ids. Those of
+// other volumes are passed over, which counts as rows looked at.
+func (s *search) volume(from []byte) error {
+	paid := s.last.Bucket // by the page before
+	for at, some := paid, []sqltables.BucketName(nil); ; at = some[len(some)-1].ID + 1 {
+		some = some[:0]
+		most := min(manyBuckets, max(s.left, 0)+2) // the one that is paid for, and the first that is not
+		err := s.v.SQL.Buckets(at, func(b sqltables.BucketName) (bool, error) {
+			some = append(some, b)
+			return len(some) < most, nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, b := range some {
+			if more, err := s.bucket(b, from, b.ID == paid); err != nil || !more {
+				return err
+			}
+		}
+		if len(some) < most {
+			return nil
+		}
+	}
+}
+
+// bucket looks at a bucket, if it is of the volume; more is false when the page
+// has ended.
+func (s *search) bucket(b sqltables.BucketName, from []byte, paid bool) (more bool, err error) {
+	if !paid {
+		if s.left <= 0 {
+			s.r.Cursor = entryKey(s.last)
+			return false, nil
+		}
+		s.left--
+		s.last = schema.EntryKey{Bucket: b.ID} // before all that is in it
+	}
+	more = true
+	if b.Volume == s.o.Volume {
+		s.n.buckets[b.ID] = b
+		lower, upper := schema.EntriesOf(b.ID)
+		more, err = s.scan(lower, upper, from)
+	}
+	if more {
+		s.last = schema.EntryKey{Bucket: b.ID, Parent: math.MaxUint64} // after all that is in it
+	}
+	return more, err
 }
 
 // scan looks at the rows of a range from a key on; more is false when the page

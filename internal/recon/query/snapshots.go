@@ -109,6 +109,8 @@ type snapshotList struct {
 	only ns.ObjectID // bucket; 0: any
 	left int
 	last schema.SnapshotKey
+
+	bucket view.Bucket // of the row before
 }
 
 // full reports whether the page ends, before a row of a table.
@@ -137,8 +139,16 @@ func (l *snapshotList) bounds(inBucket func(ns.ObjectID) ([]byte, []byte), all f
 
 // of returns the bucket of a row, if it is wanted.
 func (l *snapshotList) of(k schema.SnapshotKey) (b view.Bucket, ok bool, err error) {
-	b, ok, err = l.n.bucket(k.Bucket)
-	return b, ok && (l.o.Volume == "" || b.VolumeName == l.o.Volume), err
+	if l.bucket.Row == nil || l.bucket.ID() != k.Bucket {
+		volume, name, err := l.n.title(k.Bucket)
+		if err != nil || volume == "" || l.o.Volume != "" && volume != l.o.Volume {
+			return b, false, err
+		}
+		if l.bucket, err = l.v.Bucket(volume, name); err != nil {
+			return b, false, err
+		}
+	}
+	return l.bucket, true, nil
 }
 
 func (l *snapshotList) live(after *schema.SnapshotKey) (more bool, err error) {

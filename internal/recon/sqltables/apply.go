@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"o3/internal/errs"
@@ -12,11 +13,42 @@ import (
 	"o3/internal/schema"
 )
 
+// statements are those of Apply, compiled once.
+type statements struct {
+	cursor     *sql.Stmt
+	file, stat counter
+}
+
+// counter changes the rows of a table of counters.
+type counter struct{ more, less, none *sql.Stmt }
+
+// compile compiles them for the connection that writes.
+func (d *DB) compile(ctx context.Context) (err error) {
+	for to, query := range map[**sql.Stmt]string{
+		&d.apply.cursor:    "UPDATE o3_cursor SET log_index = ?",
+		&d.apply.file.more: "INSERT INTO o3_file_counts VALUES (?2, ?3, ?1) ON CONFLICT (bucket_id, bin) DO UPDATE SET count = count + excluded.count",
+		&d.apply.file.less: "UPDATE o3_file_counts SET count = count + ?1 WHERE bucket_id = ?2 AND bin = ?3",
+		&d.apply.file.none: "DELETE FROM o3_file_counts WHERE count = ?1 AND bucket_id = ?2 AND bin = ?3",
+		&d.apply.stat.more: `INSERT INTO GLOBAL_STATS VALUES (?3, ?1, ?2) ON CONFLICT ("key") DO UPDATE SET value = value + excluded.value, last_updated_index = ?2`,
+		&d.apply.stat.less: `UPDATE GLOBAL_STATS SET value = value + ?1, last_updated_index = ?2 WHERE "key" = ?3`,
+		&d.apply.stat.none: `DELETE FROM GLOBAL_STATS WHERE value = ?1 AND last_updated_index = ?2 AND "key" = ?3`,
+	} {
+		if *to, err = d.write.PrepareContext(ctx, query); err != nil {
+			return d.fault(err)
+		}
+	}
+	return nil
+}
+
 // Cursor implements task.SQL.
-func (d *DB) Cursor() (index uint64, err error) {
+func (d *DB) Cursor() (index uint64, err error) { return d.cursor.Load(), nil }
+
+// readCursor learns where the file stands. Only Apply moves it.
+func (d *DB) readCursor(ctx context.Context) error {
 	var n int64
-	err = d.write.QueryRow("SELECT log_index FROM o3_cursor").Scan(&n)
-	return uint64(n), d.fault(err)
+	err := d.write.QueryRowContext(ctx, "SELECT log_index FROM o3_cursor").Scan(&n)
+	d.cursor.Store(uint64(n))
+	return d.fault(err)
 }
 
 // Apply implements task.SQL.
@@ -26,24 +58,26 @@ func (d *DB) Apply(index uint64, run fsm.Run, add func(func(key []byte, c task.C
 	if err != nil {
 		return d.fault(err)
 	}
-	a := applying{ctx, tx, index}
+	a := applying{ctx, tx, &d.apply, index}
 	err = errors.Join(a.names(run), add(a.add))
 	if err == nil {
-		_, err = tx.Exec("DELETE FROM o3_file_counts WHERE count = 0; DELETE FROM GLOBAL_STATS WHERE value = 0")
-	}
-	if err == nil {
-		_, err = tx.Exec("UPDATE o3_cursor SET log_index = ?", int64(index))
+		_, err = tx.StmtContext(ctx, d.apply.cursor).Exec(int64(index))
 	}
 	if err != nil {
 		return d.fault(errors.Join(err, tx.Rollback()))
 	}
-	return d.fault(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return d.fault(err)
+	}
+	d.cursor.Store(index)
+	return nil
 }
 
 // applying is one call of Apply.
 type applying struct {
 	ctx   context.Context
 	tx    *sql.Tx
+	s     *statements
 	index uint64
 }
 
@@ -51,7 +85,7 @@ type applying struct {
 // back under another id.
 func (a applying) names(run fsm.Run) error {
 	for _, c := range run.Changes {
-		if c.Old == nil {
+		if c.Old == nil || stays(c) {
 			continue
 		}
 		if err := a.name(c.Key, c.Old, "DELETE FROM o3_volumes WHERE volume_id = ?", "DELETE FROM o3_buckets WHERE bucket_id = ?", false); err != nil {
@@ -59,7 +93,7 @@ func (a applying) names(run fsm.Run) error {
 		}
 	}
 	for _, c := range run.Changes {
-		if c.New == nil {
+		if c.New == nil || stays(c) {
 			continue
 		}
 		if err := a.name(c.Key, c.New, "INSERT INTO o3_volumes VALUES (?, ?)", "INSERT INTO o3_buckets VALUES (?, ?, ?)", true); err != nil {
@@ -67,6 +101,16 @@ func (a applying) names(run fsm.Run) error {
 		}
 	}
 	return nil
+}
+
+// stays reports whether a bucket has the id that it had; its name is its key.
+func stays(c fsm.Change) bool {
+	if c.Old == nil || c.New == nil || c.Key[0] != schema.Buckets.Prefix()[0] {
+		return false
+	}
+	was, err := schema.Buckets.Decode(c.Key, c.Old)
+	is, err2 := schema.Buckets.Decode(c.Key, c.New)
+	return err == nil && err2 == nil && was.ObjectId == is.ObjectId
 }
 
 // name runs one of the statements if the row is of a volume or a bucket.
@@ -110,26 +154,32 @@ func (a applying) name(key, value []byte, volume, bucket string, insert bool) er
 // transaction.
 func (a applying) add(key []byte, c task.Counts) error {
 	if bucket, bin, ok := task.ParseFileCount(key); ok {
-		return a.upsert("UPDATE o3_file_counts SET count = count + ?1 WHERE bucket_id = ?2 AND bin = ?3",
-			"INSERT INTO o3_file_counts VALUES (?2, ?3, ?1)", c.At(0), int64(bucket), bin)
+		return a.change(a.s.file, c.At(0), int64(bucket), bin)
 	}
 	if name, ok := task.ParseStat(key); ok {
-		return a.upsert(`UPDATE GLOBAL_STATS SET value = value + ?1, last_updated_index = ?2 WHERE "key" = ?3`,
-			"INSERT INTO GLOBAL_STATS VALUES (?3, ?1, ?2)", c.At(0), int64(a.index), name)
+		return a.change(a.s.stat, c.At(0), int64(a.index), name)
 	}
 	return errs.New(errs.Internal, "derived table", "a row is of no table in SQLite")
 }
 
-// upsert changes a row, or makes it when there is none.
-func (a applying) upsert(update, insert string, args ...any) error {
-	done, err := a.tx.ExecContext(a.ctx, update, args...)
+// change adds n to a row, which is made when there is none, and goes when it is
+// zero then.
+func (a applying) change(s counter, n int64, where ...any) error {
+	if n > 0 {
+		_, err := a.tx.StmtContext(a.ctx, s.more).Exec(append([]any{n}, where...)...)
+		return err
+	}
+	done, err := a.tx.StmtContext(a.ctx, s.less).Exec(append([]any{n}, where...)...)
 	if err != nil {
 		return err
 	}
-	if n, err := done.RowsAffected(); err != nil || n > 0 {
-		return err
+	rows, err := done.RowsAffected()
+	if err == nil && rows == 0 && n < 0 {
+		return errs.New(errs.Corrupt, "derived tables", fmt.Sprintf("the counter of %v would be %d", where, n))
 	}
-	_, err = a.tx.ExecContext(a.ctx, insert, args...)
+	if err == nil {
+		_, err = a.tx.StmtContext(a.ctx, s.none).Exec(append([]any{0}, where...)...)
+	}
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync/atomic"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -33,6 +34,9 @@ type DB struct {
 	path  string
 	write *sql.DB
 	read  *sql.DB
+
+	apply  statements
+	cursor atomic.Uint64
 }
 
 // create makes the tables of an empty file. In ids the highest bit is the sign.
@@ -52,6 +56,9 @@ CREATE VIEW FILE_COUNT_BY_SIZE (volume, bucket, file_size, count) AS
 CREATE TABLE RECON_TASK_STATUS (
 	task_name TEXT PRIMARY KEY, last_updated_timestamp INTEGER NOT NULL, last_updated_seq_number INTEGER NOT NULL,
 	last_task_run_status INTEGER NOT NULL, is_current_task_running INTEGER NOT NULL);
+CREATE TRIGGER o3_task_index AFTER UPDATE OF log_index ON o3_cursor BEGIN
+	UPDATE RECON_TASK_STATUS SET last_updated_seq_number = NEW.log_index, last_updated_timestamp = CAST(1000 * unixepoch('subsec') AS INTEGER);
+END;
 `
 
 // Open opens the file, or makes it. Kinds: FormatTooNew, FormatUnknown (it is a
@@ -63,8 +70,10 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, err
 	}
 	d.write.SetMaxOpenConns(1)
-	if err := d.prepare(ctx); err != nil {
-		return nil, errors.Join(err, d.write.Close())
+	for _, step := range []func(context.Context) error{d.prepare, d.readCursor, d.compile} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, d.write.Close())
+		}
 	}
 	if d.read, err = d.connect("_pragma=query_only(1)&_pragma=busy_timeout(10000)"); err != nil {
 		return nil, errors.Join(err, d.write.Close())

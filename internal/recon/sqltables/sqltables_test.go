@@ -2,6 +2,7 @@ package sqltables_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -279,4 +280,84 @@ func TestRandom(t *testing.T) {
 	if got := rows(t, path, "SELECT printf('%02d', bin), count FROM o3_file_counts ORDER BY bin"); got != strings.Join(counts, "\n") {
 		t.Errorf("%s\nwant %s", got, counts)
 	}
+}
+
+// TestLookups: a snapshot finds names by ids and counts by buckets, reading no
+// others, as they were when it was made.
+func TestLookups(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "recon.sqlite"))
+	volume, err := schema.Volumes.Encode(&schemapb.Volume{ObjectId: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := fsm.Run{Changes: []fsm.Change{{Key: schema.Volumes.Key("s3v"), New: volume}}}
+	add := sums{}
+	for id := uint64(10); id < 40; id++ {
+		row, err := schema.Buckets.Encode(&schemapb.Bucket{ObjectId: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run.Changes = append(run.Changes, fsm.Change{Key: schema.Buckets.Key(schema.BucketKey{Volume: 7, Name: fmt.Sprint("b", id)}), New: row})
+		add[string(task.FileCountKey(ns.ObjectID(id), int(id%3)))] = int64(id)
+		add[string(task.FileCountKey(ns.ObjectID(id), 41))] = 1
+	}
+	if err := d.Apply(1, run, add.yield); err != nil {
+		t.Fatal(err)
+	}
+	s, err := d.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := d.Apply(2, fsm.Run{Changes: []fsm.Change{{Key: run.Changes[1].Key, Old: run.Changes[1].New}}}, sums{string(task.FileCountKey(11, 2)): 5}.yield); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[ns.ObjectID]string{10: "s3v/b10", 39: "s3v/b39", 40: "", 7: ""} {
+		b, ok, err := s.Bucket(id)
+		if got := strings.Trim(b.Volume+"/"+b.Bucket, "/"); err != nil || ok != (want != "") || got != want || ok && b.ID != id {
+			t.Errorf("%d: %+v %v %v", id, b, ok, err)
+		}
+	}
+	var got []string
+	for from, most := range map[ns.ObjectID]int{12: 3, 38: 9, 40: 1} {
+		got = nil
+		err := s.Buckets(from, func(b sqltables.BucketName) (bool, error) {
+			got = append(got, fmt.Sprint(b.ID, b.Bucket))
+			return len(got) < most, nil
+		})
+		want := map[ns.ObjectID]string{12: "[12b12 13b13 14b14]", 38: "[38b38 39b39]", 40: "[]"}[from]
+		if fmt.Sprint(got) != want || err != nil {
+			t.Errorf("from %d: %v %v", from, got, err)
+		}
+	}
+	const last = 1<<63 - 1
+	for want, of := range map[string]sqltables.Counts{
+		"[{13 2048 13} {13 9223372036854775807 1} {11 4096 11} {11 9223372036854775807 1}]": {Buckets: []ns.ObjectID{13, 99, 11}},
+		"[{11 4096 11}]":               {Buckets: []ns.ObjectID{13, 11}, Limit: 4096},
+		"[{12 9223372036854775807 1}]": {Buckets: []ns.ObjectID{12}, Limit: last},
+		"[]":                           {Buckets: []ns.ObjectID{}},
+	} {
+		if got := fmt.Sprint(counts(t, s, of)); got != want {
+			t.Errorf("%+v: %s, want %s", of, got, want)
+		}
+	}
+	if all := counts(t, s, sqltables.Counts{}); len(all) != 60 || all[0] != (sqltables.FileCount{Bucket: 10, Limit: 2048, Count: 10}) {
+		t.Errorf("%d: %v", len(all), all)
+	}
+	if some := counts(t, s, sqltables.Counts{Limit: 1024}); len(some) != 10 || some[0].Bucket != 12 {
+		t.Errorf("%v", some)
+	}
+	stop := errors.New("stop")
+	if err := s.FileCounts(sqltables.Counts{}, func(sqltables.FileCount) error { return stop }); err != stop {
+		t.Error(err)
+	}
+}
+
+func counts(t *testing.T, s *sqltables.Snapshot, of sqltables.Counts) []sqltables.FileCount {
+	t.Helper()
+	all := []sqltables.FileCount{}
+	if err := s.FileCounts(of, func(c sqltables.FileCount) error { all = append(all, c); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
+	"time"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/kv"
@@ -20,7 +22,7 @@ import (
 
 // namespace writes a bucket of keys as S3 clients leave them, in a tree of
 // directories of a hundred keys each.
-func namespace(b *testing.B, s kv.Store, keys int) {
+func namespace(b testing.TB, s kv.Store, keys int) {
 	b.Helper()
 	const bucket = ns.ObjectID(1 << 20)
 	ok := func(err error) {
@@ -61,7 +63,7 @@ func namespace(b *testing.B, s kv.Store, keys int) {
 		value, err := schema.Entries.Encode(&schemapb.Entry{
 			Kind: o3v1.EntryKind_ENTRY_KIND_KEY, ObjectId: 1<<40 + uint64(n), Since: uint64(n), Size: 1 << (n % 24), Etag: hex.EncodeToString(etag[:]), Owner: "root",
 			CreatedMs: 1_700_000_000_000, ModifiedMs: 1_700_000_000_000 + int64(n)<<10,
-			Extents: []*o3v1.Extent{{Container: 1<<48 | uint64(n/1000), Local: uint64(n), Length: 1 << (n % 24)}},
+			Extents: []*o3v1.Extent{{Container: 1<<48 | rng.Uint64N(uint64(keys/1000)), Local: uint64(n), Length: 1 << (n % 24)}},
 		})
 		put(schema.Entries.Key(schema.EntryKey{Bucket: bucket, Parent: parent, Name: fmt.Sprintf("part-%08d.parquet", n)}), value, err)
 	}
@@ -70,7 +72,7 @@ func namespace(b *testing.B, s kv.Store, keys int) {
 	ok(s.Flush())
 }
 
-func open(b *testing.B) *pebblekv.Store {
+func open(b testing.TB) *pebblekv.Store {
 	b.Helper()
 	s, err := pebblekv.Open(pebblekv.Options{Dir: b.TempDir(), DisableWAL: true, DiskSlowAfter: -1, CacheBytes: 64 << 20, MemTableBytes: 64 << 20})
 	if err != nil {
@@ -84,6 +86,16 @@ func open(b *testing.B) *pebblekv.Store {
 	return s
 }
 
+// cpu is what the process has used of processors.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // BenchmarkRebuild builds the tables of all tasks from a million keys, beside a
 // raw scan of the same rows.
 func BenchmarkRebuild(b *testing.B) {
@@ -91,6 +103,7 @@ func BenchmarkRebuild(b *testing.B) {
 	rows := open(b)
 	namespace(b, rows, keys)
 	b.Run("scan", func(b *testing.B) {
+		before := cpu(b)
 		for b.Loop() {
 			it, err := rows.Iter(nil, nil)
 			if err != nil {
@@ -104,18 +117,30 @@ func BenchmarkRebuild(b *testing.B) {
 				b.Fatal(n, err)
 			}
 		}
+		b.ReportMetric((cpu(b)-before).Seconds()*1e9/keys/float64(b.N), "cpu-ns/key")
 		b.ReportMetric(float64(b.N)*keys/b.Elapsed().Seconds(), "keys/s")
 	})
 	b.Run("all", func(b *testing.B) {
+		var took, write time.Duration
+		before := cpu(b)
 		for b.Loop() {
 			set, err := task.OpenSet(open(b), tasktest.NewSQL(), task.All(), rows)
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := set.Rebuild(context.Background(), rows, 1, task.RebuildOptions{Dir: b.TempDir()}); err != nil {
+			out, err := set.Rebuild(context.Background(), rows, 1, task.RebuildOptions{Dir: b.TempDir()})
+			if err != nil {
 				b.Fatal(err)
 			}
+			write += out.Write
+			took = 0
+			for _, w := range out.Tasks {
+				took += w.Took
+			}
 		}
+		b.ReportMetric((cpu(b)-before).Seconds()*1e9/keys/float64(b.N), "cpu-ns/key")
+		b.ReportMetric(took.Seconds()*1e9/keys, "tasks-ns/key")
+		b.ReportMetric(float64(b.N)*keys/write.Seconds(), "written-keys/s")
 		b.ReportMetric(float64(b.N)*keys/b.Elapsed().Seconds(), "keys/s")
 	})
 }

@@ -17,23 +17,21 @@ func (c Counts) At(slot int) int64 {
 	return c[slot]
 }
 
-// plus returns c with n added to a slot; it may change c.
-func (c Counts) plus(slot int, n int64) Counts {
-	for len(c) <= slot {
-		c = append(c, 0)
+// plus adds n to a slot.
+func (c *Counts) plus(slot int, n int64) {
+	for len(*c) <= slot {
+		*c = append(*c, 0)
 	}
-	c[slot] += n
-	return c
+	(*c)[slot] += n
 }
 
-// add returns c with d added, times by; it may change c.
-func (c Counts) add(d Counts, by int64) Counts {
+// add adds d, times by.
+func (c *Counts) add(d Counts, by int64) {
 	for slot, n := range d {
 		if n != 0 {
-			c = c.plus(slot, n*by)
+			c.plus(slot, n*by)
 		}
 	}
-	return c
 }
 
 // zero reports whether all counters are.

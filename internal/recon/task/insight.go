@@ -39,63 +39,92 @@ func insightTables() (names []string) {
 	return names
 }
 
-// statTable returns the name under which a row is counted.
-func statTable(row *Row) string {
-	flat := row.Layout == ns.ObjectStore
-	switch row.Table {
-	case schema.Entries.Name():
-		switch {
-		case !row.IsKey():
-			return "directoryTable"
-		case flat:
-			return "keyTable"
-		}
-		return "fileTable"
-	case schema.OpenKeys.Name():
-		if flat {
-			return "openKeyTable"
-		}
-		return "openFileTable"
-	}
-	if name, ok := ozoneNames[row.Table]; ok {
-		return name
-	}
-	return row.Table
-}
-
 // statKeys are the keys of GLOBAL_STATS for a table.
-type statKeys struct{ count, unreplicated, replicated []byte }
-
-func statsOf(table string) *statKeys {
-	return &statKeys{StatKey(table + "Count"), StatKey(table + "UnReplicatedDataSize"), StatKey(table + "ReplicatedDataSize")}
+type statKeys struct {
+	number int // of the table
+	keys   [statKinds][]byte
 }
 
-// allStats has the keys of every table that can be counted.
+// What GLOBAL_STATS has of a table.
+const (
+	statCount = iota
+	statUnreplicated
+	statReplicated
+	statKinds
+)
+
+// maxStats is more than there are tables that are counted.
+const maxStats = 64
+
+// allStats has the keys of every table that can be counted, by names.
 var allStats = func() map[string]*statKeys {
 	m := map[string]*statKeys{}
-	for _, name := range []string{"keyTable", "fileTable", "directoryTable", "openKeyTable", "openFileTable"} {
-		m[name] = statsOf(name)
-	}
+	names := []string{"keyTable", "fileTable", "directoryTable", "openKeyTable", "openFileTable"}
 	for _, d := range schema.Tables() {
-		name := cmp.Or(ozoneNames[d.Name], d.Name)
-		m[name] = statsOf(name)
+		names = append(names, cmp.Or(ozoneNames[d.Name], d.Name))
+	}
+	for i, name := range names {
+		m[name] = &statKeys{i, [statKinds][]byte{StatKey(name + "Count"), StatKey(name + "UnReplicatedDataSize"), StatKey(name + "ReplicatedDataSize")}}
 	}
 	return m
 }()
 
+// statsOf has them by the first bytes of the rows' keys.
+var statsOf = func() (of [256]*statKeys) {
+	for _, d := range schema.Tables() {
+		of[d.Space] = allStats[cmp.Or(ozoneNames[d.Name], d.Name)]
+	}
+	return of
+}()
+
+// Those of rows whose bucket's layout decides.
+var (
+	statDirectories = allStats["directoryTable"]
+	statKeysFlat    = allStats["keyTable"]
+	statKeysTree    = allStats["fileTable"]
+	statOpenFlat    = allStats["openKeyTable"]
+	statOpenTree    = allStats["openFileTable"]
+)
+
+// statsFor returns under which keys a row is counted.
+func statsFor(row *Row) *statKeys {
+	flat := row.Layout == ns.ObjectStore
+	switch {
+	case row.Table == spaceEntries && !row.Key:
+		return statDirectories
+	case row.Table == spaceEntries && flat:
+		return statKeysFlat
+	case row.Table == spaceEntries:
+		return statKeysTree
+	case row.Table == spaceOpenKeys && flat:
+		return statOpenFlat
+	case row.Table == spaceOpenKeys:
+		return statOpenTree
+	}
+	return statsOf[row.Table]
+}
+
+// sized tells the tables whose rows stand for bytes that are counted.
+var sized = func() (is [256]bool) {
+	for _, space := range []byte{spaceEntries, spaceUploads, spaceParts, spaceOpenKeys, spaceDeleted} {
+		is[space] = true
+	}
+	return is
+}()
+
 // insights counts the rows of every table, and the bytes that some stand for.
 func insights(row *Row, sign int64, to *Sums) {
-	k := allStats[statTable(row)]
-	to.Add(k.count, 0, sign)
-	if row.Bytes == 0 {
+	k := statsFor(row)
+	to.stat(k, statCount).plus(0, sign)
+	if row.Bytes == 0 || !sized[row.Table] {
 		return
 	}
-	to.Add(k.unreplicated, 0, sign*int64(row.Bytes))
-	to.Add(k.replicated, 0, sign*int64(row.Bytes))
+	to.stat(k, statUnreplicated).plus(0, sign*int64(row.Bytes))
+	to.stat(k, statReplicated).plus(0, sign*int64(row.Bytes))
 }
 
 // month returns how many months after January 1970 a time is; earlier ones are 0.
 func month(ms int64) uint64 {
-	t := time.UnixMilli(ms).UTC()
-	return uint64(max((t.Year()-1970)*12+int(t.Month())-1, 0))
+	year, month, _ := time.UnixMilli(ms).UTC().Date()
+	return uint64(max((year-1970)*12+int(month)-1, 0))
 }

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"errors"
+
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/command"
 	"o3/internal/errs"
@@ -11,22 +13,25 @@ import (
 	"o3/internal/schema/schemapb"
 )
 
-// Row is a row of the namespace, decoded once for all tasks.
+// Row is what tasks need to know of a row of the namespace.
 type Row struct {
-	Table  string // as schema calls it
+	Table  byte // the first byte of its key
 	Bucket ns.ObjectID
 	Layout ns.Layout // of the bucket; 0 for rows of none
 
-	Bytes uint64 // that the row stands for: the size of a key, a part, deleted blocks, an upload
+	Bytes uint64 // that the row stands for: the size of a key, a part, deleted blocks, an upload; what a cell holds
 
-	EntryKey   schema.EntryKey // of table entries
-	Entry      *schemapb.Entry
-	Containers []Blocks // where the entry's bytes are, each container once
+	Parent ns.ObjectID // of entries and dirs: the directory it hangs in
+	Dir    ns.ObjectID // of dirs: which directory
+	Tuple  []byte      // of entries: the key without the table's byte, which is bucket, parent and name
 
-	DirKey  schema.DirKey // of table dirs
-	Dir     *schemapb.Dir
-	CellKey schema.CellKey // of table cells
-	Cell    *schemapb.Cell
+	Key        bool  // of entries: a key, not a directory
+	ModifiedMs int64 // of entries
+	Containers []Blocks
+	Names      uint64 // of cells
+
+	Rules *schemapb.LifecycleConfiguration // of lifecycleConfigurationTable
+	Scan  *schemapb.LifecycleScanState     // of lifecycleStateTable
 }
 
 // Blocks is how many of a key's blocks a container has.
@@ -35,25 +40,24 @@ type Blocks struct {
 	Count     int64
 }
 
-// IsKey reports whether the row is a key, not a directory or of another table.
-func (r *Row) IsKey() bool {
-	return r.Entry != nil && r.Entry.Kind == o3v1.EntryKind_ENTRY_KIND_KEY
-}
+// The first bytes of the keys of tables.
+var (
+	spaceBuckets   = schema.Buckets.Prefix()[0]
+	spaceEntries   = schema.Entries.Prefix()[0]
+	spaceDirs      = schema.Dirs.Prefix()[0]
+	spaceSmalls    = schema.Smalls.Prefix()[0]
+	spaceUploads   = schema.Uploads.Prefix()[0]
+	spaceParts     = schema.Parts.Prefix()[0]
+	spaceOpenKeys  = schema.OpenKeys.Prefix()[0]
+	spaceDeleted   = schema.Deleted.Prefix()[0]
+	spaceReclaims  = schema.Reclaims.Prefix()[0]
+	spaceSnapshots = schema.Snapshots.Prefix()[0]
+	spaceCells     = schema.Cells.Prefix()[0]
 
-// surroundings is what rows do not say of themselves.
-type surroundings struct {
-	layouts Layouts
-	rows    kv.Reader // with the lists of extents that a row names
-}
-
-// decoder decodes rows, one at a time, into memory it uses again.
-type decoder struct {
-	around surroundings
-	row    Row
-	entry  schemapb.Entry
-	dir    schemapb.Dir
-	cell   schemapb.Cell
-}
+	spaceLifecycles  = schema.Lifecycles.Prefix()[0]
+	spaceScans       = schema.LifecycleScans.Prefix()[0]
+	spaceSuspensions = schema.LifecycleSuspensions.Prefix()[0]
+)
 
 // tableOf maps the first byte of keys to tables.
 var tableOf = func() (names [256]string) {
@@ -63,66 +67,103 @@ var tableOf = func() (names [256]string) {
 	return names
 }()
 
-// decode returns the row; it is valid until the next call.
-func (d *decoder) decode(key, value []byte) (*Row, error) {
+// valued tells the tables of whose rows more is needed than the key.
+var valued = func() (is [256]bool) {
+	for _, space := range []byte{spaceEntries, spaceDirs, spaceUploads, spaceParts, spaceOpenKeys, spaceDeleted, spaceCells, spaceLifecycles, spaceScans} {
+		is[space] = true
+	}
+	return is
+}()
+
+// batch is rows, decoded once for all tasks. It uses its memory again.
+type batch struct {
+	layouts Layouts
+	reader  kv.Reader // with the lists of extents that rows name
+
+	rows   []Row
+	arena  []byte   // of tuples
+	blocks []Blocks // of containers
+	list   []*o3v1.Extent
+	entry  schemapb.Entry // when one cannot be decoded in part
+
+	bucket ns.ObjectID // whose layout was asked for last
+	layout ns.Layout
+}
+
+func (d *batch) clear() {
+	d.rows, d.arena, d.blocks = d.rows[:0], d.arena[:0], d.blocks[:0]
+}
+
+// add decodes a row. The value is not needed after the call; nor is the key.
+func (d *batch) add(key, value []byte) (*Row, error) {
 	if len(key) == 0 || tableOf[key[0]] == "" {
 		return nil, errs.New(errs.Corrupt, "row", "it is of no table")
 	}
-	r := &d.row
-	*r = Row{Table: tableOf[key[0]], Containers: r.Containers[:0]}
+	d.rows = append(d.rows, Row{Table: key[0]})
+	r := &d.rows[len(d.rows)-1]
 	err := d.fill(r, key, value)
 	if err == nil && r.Bucket != 0 {
-		r.Layout = d.around.layouts.of(r.Bucket)
+		if r.Bucket != d.bucket {
+			d.bucket, d.layout = r.Bucket, d.layouts.of(r.Bucket)
+		}
+		r.Layout = d.layout
 	}
 	return r, err
 }
 
-func (d *decoder) fill(r *Row, key, value []byte) (err error) {
+func (d *batch) fill(r *Row, key, value []byte) (err error) {
 	switch r.Table {
-	case schema.Entries.Name():
-		if r.EntryKey, err = schema.Entries.ParseKey(key); err != nil {
-			return err
+	case spaceEntries:
+		at := len(d.arena)
+		d.arena = append(d.arena, key[1:]...)
+		r.Tuple = d.arena[at:len(d.arena):len(d.arena)] // what grows later leaves it as it is
+		if r.Bucket, r.Parent, err = twoIDs(key); err == nil {
+			err = d.fillEntry(r, key, value)
 		}
-		d.entry.Reset()
-		if err = schema.Entries.DecodeInto(key, value, &d.entry); err != nil {
-			return err
+	case spaceDirs:
+		if r.Bucket, r.Dir, err = twoIDs(key); err == nil {
+			r.Parent, err = parentOf(key, value)
 		}
-		r.Entry, r.Bucket, r.Bytes = &d.entry, r.EntryKey.Bucket, d.entry.Size
-		return d.containers(r)
-	case schema.Dirs.Name():
-		d.dir.Reset()
-		r.Dir = &d.dir
-		if r.DirKey, err = schema.Dirs.ParseKey(key); err == nil {
-			err = schema.Dirs.DecodeInto(key, value, &d.dir)
-		}
-		r.Bucket = r.DirKey.Bucket
-	case schema.Cells.Name():
-		d.cell.Reset()
-		r.Cell = &d.cell
-		if r.CellKey, err = schema.Cells.ParseKey(key); err == nil {
-			err = schema.Cells.DecodeInto(key, value, &d.cell)
-		}
-		r.Bucket = r.CellKey.Bucket
-	case schema.Uploads.Name():
+	case spaceCells:
+		row, err := schema.Cells.Decode(key, value)
+		r.Bucket, r.Bytes, r.Names = bucketIn(key), row.GetBytes(), row.GetNames()
+		return err
+	case spaceUploads:
 		row, err := schema.Uploads.Decode(key, value)
 		r.Bucket, r.Bytes = bucketIn(key), row.GetBytes()
 		return err
-	case schema.OpenKeys.Name():
+	case spaceOpenKeys:
 		row, err := schema.OpenKeys.Decode(key, value)
 		r.Bucket, r.Bytes = bucketIn(key), row.GetExpectedSize()
 		return err
-	case schema.Parts.Name():
+	case spaceParts:
 		row, err := schema.Parts.Decode(key, value)
 		r.Bucket, r.Bytes = bucketIn(key), row.GetSize()
 		return err
-	case schema.Deleted.Name():
+	case spaceDeleted:
 		row, err := schema.Deleted.Decode(key, value)
 		r.Bytes = row.GetBytes()
 		return err
-	case schema.Snapshots.Name(), schema.Reclaims.Name():
+	case spaceLifecycles:
+		r.Bucket = bucketIn(key)
+		r.Rules, err = schema.Lifecycles.Decode(key, value)
+	case spaceScans:
+		r.Bucket = bucketIn(key)
+		r.Scan, err = schema.LifecycleScans.Decode(key, value)
+	case spaceSnapshots, spaceReclaims, spaceSuspensions:
 		r.Bucket = bucketIn(key)
 	}
 	return err
+}
+
+// twoIDs returns the ids that a key begins with.
+func twoIDs(key []byte) (a, b ns.ObjectID, err error) {
+	v, rest, err := keys.TakeUint64(key[1:])
+	w, _, err2 := keys.TakeUint64(rest)
+	if err := errors.Join(err, err2); err != nil {
+		return 0, 0, errs.Wrap(errs.Corrupt, tableOf[key[0]], err)
+	}
+	return ns.ObjectID(v), ns.ObjectID(w), nil
 }
 
 // bucketIn returns the bucket that a key begins with.
@@ -131,18 +172,24 @@ func bucketIn(key []byte) ns.ObjectID {
 	return ns.ObjectID(id)
 }
 
-// containers finds out where the bytes of an entry are.
-func (d *decoder) containers(r *Row) error {
-	list, err := command.DirectExtents(d.around.rows, r.Entry.Extents)
-	if err != nil {
-		return err
-	}
+// count notes where a row's bytes are, each container once.
+func (d *batch) count(r *Row, list []*o3v1.Extent) {
+	at := len(d.blocks)
 	for _, x := range list {
 		if x.Container != 0 {
-			r.Containers = count(r.Containers, x.Container)
+			d.blocks = append(d.blocks[:at], count(d.blocks[at:], x.Container)...)
 		}
 	}
-	return nil
+	r.Containers = d.blocks[at:len(d.blocks):len(d.blocks)]
+}
+
+// indirect is count where the list of extents may be elsewhere.
+func (d *batch) indirect(r *Row, list []*o3v1.Extent) error {
+	direct, err := command.DirectExtents(d.reader, list)
+	if err == nil {
+		d.count(r, direct)
+	}
+	return err
 }
 
 // count counts a block of a container. A key has its blocks in few containers,

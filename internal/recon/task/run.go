@@ -26,9 +26,8 @@ func (b before) Get(key []byte) ([]byte, bool, error) {
 // changed, so only those that went are needed.
 func past(r fsm.Run, rows kv.Reader) before {
 	b := before{rows, map[string][]byte{}}
-	small := schema.Smalls.Prefix()[0]
 	for _, c := range r.Changes {
-		if c.Old != nil && c.Key[0] == small {
+		if c.Old != nil && c.Key[0] == spaceSmalls {
 			b.old[string(c.Key)] = c.Old
 		}
 	}
@@ -38,9 +37,8 @@ func past(r fsm.Run, rows kv.Reader) before {
 // learn adds the buckets that a run made or dropped: rows of one that is gone
 // may be among its changes.
 func (l Layouts) learn(run fsm.Run) error {
-	space := schema.Buckets.Prefix()[0]
 	for _, c := range run.Changes {
-		if c.Key[0] != space {
+		if c.Key[0] != spaceBuckets {
 			continue
 		}
 		for _, value := range [][]byte{c.Old, c.New} {
@@ -59,52 +57,40 @@ func (l Layouts) learn(run fsm.Run) error {
 
 // contributions returns what a run adds to the derived tables, totals of
 // subtrees excepted, and how it changed the places of directories.
-func contributions(r fsm.Run, tasks []Task, layouts Layouts, rows kv.Reader) (*Sums, []moved, error) {
+func (p *plan) contributions(r fsm.Run, layouts Layouts, rows kv.Reader, w works) (*Sums, []moved, error) {
 	if err := layouts.learn(r); err != nil {
 		return nil, nil, err
 	}
 	sums, moves := newSums(), []moved(nil)
-	by := byTable(tasks)
-	old := decoder{around: surroundings{layouts, past(r, rows)}}
-	now := decoder{around: surroundings{layouts, rows}}
+	old := batch{layouts: layouts, reader: past(r, rows)}
+	now := batch{layouts: layouts, reader: rows}
 	for _, c := range r.Changes {
+		if !p.any[c.Key[0]] {
+			continue
+		}
 		var m moved
 		for _, side := range []struct {
-			d     *decoder
+			d     *batch
 			value []byte
-			sign  int64
 			at    *place
-		}{{&old, c.Old, -1, &m.from}, {&now, c.New, 1, &m.to}} {
-			interested := by[tableOf[c.Key[0]]]
-			if side.value == nil || len(interested) == 0 {
+		}{{&old, c.Old, &m.from}, {&now, c.New, &m.to}} {
+			if side.value == nil {
 				continue
 			}
-			row, err := side.d.decode(c.Key, side.value)
+			row, err := side.d.add(c.Key, side.value)
 			if err != nil {
 				return nil, nil, err
 			}
-			for _, t := range interested {
-				t.contribute(row, side.sign, sums)
-			}
-			if row.Dir != nil {
-				m.bucket, m.dir = row.DirKey.Bucket, row.DirKey.Dir
-				*side.at = place{ns.ObjectID(row.Dir.ParentId), true}
+			if row.Table == spaceDirs {
+				m.bucket, m.dir = row.Bucket, row.Dir
+				*side.at = place{row.Parent, true}
 			}
 		}
 		if m.from != m.to {
 			moves = append(moves, m)
 		}
 	}
+	p.contribute(old.rows, -1, sums, w)
+	p.contribute(now.rows, 1, sums, w)
 	return sums, moves, nil
-}
-
-// byTable groups tasks by the tables they read.
-func byTable(tasks []Task) map[string][]Task {
-	m := map[string][]Task{}
-	for _, t := range tasks {
-		for _, name := range t.Reads {
-			m[name] = append(m[name], t)
-		}
-	}
-	return m
 }

@@ -1,8 +1,11 @@
 package task
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"time"
 
 	"o3/internal/errs"
 	"o3/internal/fsm"
@@ -26,18 +29,24 @@ type SQL interface {
 type Set struct {
 	store   kv.Store
 	sql     SQL
-	tasks   []Task
+	plan    *plan
 	layouts Layouts
+
+	// Applied, if it is set before the first Apply, is told what the tasks did for
+	// each run that Apply has committed. What it is given is valid during the call.
+	Applied func([]Work)
 }
 
-// cursorKey is the row of the store that holds its cursor.
-var cursorKey = []byte{0x01}
+var (
+	cursorKey = []byte{0x01} // the row of the store that holds its cursor
+	tablesKey = []byte{0x02} // that which names the tables that are there
+)
 
 // OpenSet returns the derived tables in store and sql, which stand for the
 // namespace in rows or are empty.
 func OpenSet(store kv.Store, sql SQL, tasks []Task, rows kv.Reader) (*Set, error) {
 	layouts, err := ReadLayouts(rows)
-	return &Set{store, sql, tasks, layouts}, err
+	return &Set{store: store, sql: sql, plan: newPlan(tasks), layouts: layouts}, err
 }
 
 // Cursor returns the index that the rows of a store reflect; 0 for none.
@@ -56,6 +65,17 @@ func setCursor(b kv.Batch, index uint64) error {
 	return b.Set(cursorKey, binary.BigEndian.AppendUint64([]byte{countsVersion}, index))
 }
 
+// Whole reports whether the tables in the store are those of the set's tasks.
+// False: a program with other tasks has built them, and they must be built anew.
+func (s *Set) Whole() (bool, error) {
+	at, err := Cursor(s.store)
+	if err != nil || at == 0 {
+		return err == nil, err
+	}
+	raw, _, err := s.store.Get(tablesKey)
+	return bytes.Equal(raw, s.plan.tables()), err
+}
+
 // Cursors returns the indexes that the two stores reflect.
 func (s *Set) Cursors() (store, sql uint64, err error) {
 	if store, err = Cursor(s.store); err == nil {
@@ -66,7 +86,7 @@ func (s *Set) Cursors() (store, sql uint64, err error) {
 
 // Apply brings the tables forward by a run; rows is the namespace after it. A
 // store that reflects the run already is left alone. Kinds: Conflict (a store
-// does not stand where the run begins), Corrupt (a counter would fall below
+// does not stand where the run begins, or its tables are not Whole), Corrupt (a counter would fall below
 // zero: the tables are not those of the namespace).
 func (s *Set) Apply(run fsm.Run, rows kv.Reader) error {
 	store, sql, err := s.Cursors()
@@ -81,29 +101,33 @@ func (s *Set) Apply(run fsm.Run, rows kv.Reader) error {
 	if store >= run.Index && sql >= run.Index {
 		return s.layouts.learn(run)
 	}
-	sums, moves, err := contributions(run, s.tasks, s.layouts, rows)
+	if whole, err := s.Whole(); err != nil || !whole {
+		return errors.Join(err, errs.New(errs.Conflict, "derived tables", "a program with other tasks has built them"))
+	}
+	w := s.plan.works()
+	sums, moves, err := s.plan.contributions(run, s.layouts, rows, w)
 	if err != nil {
 		return err
 	}
 	if store < run.Index {
+		began := time.Now()
 		if err := applyTree(sums, moves, rows, s.stored); err != nil {
 			return err
 		}
-		if err := s.commit(run.Index, sums); err != nil {
+		if i := s.plan.fills[tableTotal]; i >= 0 {
+			w[i].Took += time.Since(began)
+		}
+		if err := s.commit(run.Index, sums, w, store == 0); err != nil {
 			return err
 		}
 	}
 	if sql < run.Index {
-		return s.sql.Apply(run.Index, run, func(yield func([]byte, Counts) error) error {
-			for k, c := range sums.all {
-				if isSQL([]byte(k)) && !c.zero() {
-					if err := yield([]byte(k), *c); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
+		if err := s.commitSQL(run, sums, w); err != nil {
+			return err
+		}
+	}
+	if s.Applied != nil {
+		s.Applied(w)
 	}
 	return nil
 }
@@ -121,9 +145,19 @@ func ReadCounts(r kv.Reader, k []byte) (Counts, error) {
 }
 
 // commit adds sums to the store's rows and moves its cursor.
-func (s *Set) commit(index uint64, sums *Sums) error {
+func (s *Set) commit(index uint64, sums *Sums, w works, first bool) error {
 	b := s.store.NewBatch()
 	defer b.Close()
+	if first {
+		if err := b.Set(tablesKey, s.plan.tables()); err != nil {
+			return err
+		}
+	}
+	wrote := func(k []byte) {
+		if i := s.plan.of(k, s.layouts); i >= 0 {
+			w[i].Written++
+		}
+	}
 	for name, c := range sums.all {
 		k := []byte(name)
 		if isSQL(k) || c.zero() {
@@ -133,14 +167,45 @@ func (s *Set) commit(index uint64, sums *Sums) error {
 		if err != nil {
 			return err
 		}
-		if err := put(b, k, have.add(*c, 1)); err != nil {
+		have.add(*c, 1)
+		if err := put(b, k, have); err != nil {
 			return err
 		}
+		wrote(k)
+	}
+	for name, m := range sums.mine {
+		if m.was == m.is {
+			continue
+		}
+		k := []byte(name)
+		if err := put(b, k, Counts{m.is}); err != nil {
+			return err
+		}
+		wrote(k)
 	}
 	if err := setCursor(b, index); err != nil {
 		return err
 	}
 	return b.Commit(false)
+}
+
+// commitSQL adds sums to the rows in SQLite and moves its cursor.
+func (s *Set) commitSQL(run fsm.Run, sums *Sums, w works) error {
+	return s.sql.Apply(run.Index, run, func(yield func([]byte, Counts) error) error {
+		for name, c := range sums.all {
+			k := []byte(name)
+			if !isSQL(k) || c.zero() {
+				continue
+			}
+			if err := yield(k, *c); err != nil {
+				return err
+			}
+			if i := s.plan.of(k, s.layouts); i >= 0 {
+				w[i].Written++
+			}
+		}
+		return nil
+	})
 }
 
 // put stores counters; those that are all zero have no row.

@@ -17,6 +17,8 @@ const (
 	tableAge           = 0x30 // bucket, month
 	tableLargest       = 0x31 // size, descending, bucket, parent, name
 	tableSnapshotSpace = 0x40 // bucket
+	tableLifecycle     = 0x50 // bucket; 0: sums over all
+	tableRules         = 0x51 // bucket, configuration, rule, its id
 
 	sqlTables       = 0x80
 	tableStats      = 0x80 // name
@@ -42,10 +44,17 @@ func Tables() []Table {
 		{tableAge, "ageTable", "bucket id, months since 1970", "files, bytes"},
 		{tableLargest, "largestTable", "size, the largest first, bucket id, parent id, name", "1"},
 		{tableSnapshotSpace, "snapshotSpaceTable", "bucket id", "bytes, names, snapshots, deleted snapshots"},
+		{tableLifecycle, "lifecycleInsightTable", "bucket id; 0: the sums over all buckets, of the counters up to those of what was done",
+			"configurations, rules, enabled rules, scans, scans not at their end, suspensions, scans with an error, rows scanned, rows estimated, commands, " + done +
+				", phase, start, end and last command of the scan and time of its error (ms), id of the configuration, id of the scan's configuration; of 0: whether all are suspended"},
+		{tableRules, "lifecycleRuleTable", "bucket id, id of the configuration, number of the rule from 0, its id", "1 while it is in force, 1 while it is enabled, " + done},
 		{tableStats, "GLOBAL_STATS", "name", "value"},
 		{tableFileCounts, "FILE_COUNT_BY_SIZE", "bucket id, size bin", "files"},
 	}
 }
+
+// done is what scans have done, in the order of its counters.
+const done = "deleted keys, their bytes, deleted directories, keys moved to trash, their bytes, moved directories, aborted uploads, their bytes, skipped"
 
 // key begins a derived key.
 func key(table byte, ids ...uint64) []byte {

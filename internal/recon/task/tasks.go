@@ -17,18 +17,23 @@ type Task struct {
 	// contribute adds to sums what row contributes, times sign. It is a function
 	// of the row alone.
 	contribute func(row *Row, sign int64, to *Sums)
+
+	layout ns.Layout // of the buckets whose file counts are the task's; 0: it has none
 }
 
 // All returns every task, in order of their names.
 func All() []Task {
 	return []Task{
-		{"ContainerKeyMapperTask", []string{"containerKeyTable", "containerKeyCountTable"}, []string{schema.Entries.Name()}, containerKeys},
-		{"FileSizeCountTaskFSO", []string{"FILE_COUNT_BY_SIZE"}, []string{schema.Entries.Name()}, fileSizes(ns.FileSystem)},
-		{"FileSizeCountTaskOBS", []string{"FILE_COUNT_BY_SIZE"}, []string{schema.Entries.Name()}, fileSizes(ns.ObjectStore)},
-		{"NSSummaryTask", []string{"namespaceSummaryTable", "namespaceTotalTable", "namespaceChildTable", "ageTable", "largestTable"},
-			[]string{schema.Entries.Name(), schema.Dirs.Name()}, summaries},
-		{"OmTableInsightTask", []string{"GLOBAL_STATS"}, insightTables(), insights},
-		{"SnapshotInsightTask", []string{"snapshotSpaceTable"}, []string{schema.Cells.Name(), schema.Snapshots.Name(), schema.Reclaims.Name()}, snapshotSpace},
+		{Name: "ContainerKeyMapperTask", Tables: []string{"containerKeyTable", "containerKeyCountTable"}, Reads: []string{schema.Entries.Name()}, contribute: containerKeys},
+		{Name: "FileSizeCountTaskFSO", Tables: []string{"FILE_COUNT_BY_SIZE"}, Reads: []string{schema.Entries.Name()}, contribute: fileSizes(ns.FileSystem), layout: ns.FileSystem},
+		{Name: "FileSizeCountTaskOBS", Tables: []string{"FILE_COUNT_BY_SIZE"}, Reads: []string{schema.Entries.Name()}, contribute: fileSizes(ns.ObjectStore), layout: ns.ObjectStore},
+		{Name: "LifecycleInsightTask", Tables: []string{"lifecycleInsightTable", "lifecycleRuleTable"},
+			Reads: []string{schema.Lifecycles.Name(), schema.LifecycleScans.Name(), schema.LifecycleSuspensions.Name()}, contribute: lifecycles},
+		{Name: "NSSummaryTask", Tables: []string{"namespaceSummaryTable", "namespaceTotalTable", "namespaceChildTable", "ageTable", "largestTable"},
+			Reads: []string{schema.Entries.Name(), schema.Dirs.Name()}, contribute: summaries},
+		{Name: "OmTableInsightTask", Tables: []string{"GLOBAL_STATS"}, Reads: insightTables(), contribute: insights},
+		{Name: "SnapshotInsightTask", Tables: []string{"snapshotSpaceTable"},
+			Reads: []string{schema.Cells.Name(), schema.Snapshots.Name(), schema.Reclaims.Name()}, contribute: snapshotSpace},
 	}
 }
 
@@ -66,41 +71,43 @@ const LargeFile = 1 << 20
 
 // summaries counts what is in each directory itself; Tree makes totals of it.
 func summaries(row *Row, sign int64, to *Sums) {
-	if row.Dir != nil {
-		to.Own(keys.Uint64(dirKey(tableChildren, row.DirKey.Bucket, ns.ObjectID(row.Dir.ParentId)), uint64(row.DirKey.Dir)), sign)
+	if row.Table == spaceDirs {
+		to.key = keys.Uint64(keys.Uint64(keys.Uint64(append(to.key[:0], tableChildren), uint64(row.Bucket)), uint64(row.Parent)), uint64(row.Dir))
+		to.Own(to.key, 1+16, sign)
 		return
 	}
-	in := dirKey(tableDirect, row.EntryKey.Bucket, row.EntryKey.Parent)
-	if !row.IsKey() {
-		to.Add(in, slotDirectories, sign)
+	in := to.two(tableDirect, uint64(row.Bucket), uint64(row.Parent))
+	if !row.Key {
+		in.plus(slotDirectories, sign)
 		return
 	}
 	size := int64(row.Bytes)
-	to.Add(in, slotFiles, sign)
-	to.Add(in, slotBytes, sign*size)
-	to.Add(in, slotBins+SizeBin(row.Bytes), sign)
-	age := key(tableAge, uint64(row.Bucket), month(row.Entry.ModifiedMs))
-	to.Add(age, 0, sign)
-	to.Add(age, 1, sign*size)
+	in.plus(slotBins+SizeBin(row.Bytes), sign)
+	in.plus(slotFiles, sign)
+	in.plus(slotBytes, sign*size)
+	age := to.two(tableAge, uint64(row.Bucket), month(row.ModifiedMs))
+	age.plus(0, sign)
+	age.plus(1, sign*size)
 	if row.Bytes >= LargeFile {
-		to.Own(append(key(tableLargest, ^row.Bytes, uint64(row.EntryKey.Bucket), uint64(row.EntryKey.Parent)), row.EntryKey.Name...), sign)
+		to.key = append(keys.Uint64(append(to.key[:0], tableLargest), ^row.Bytes), row.Tuple...)
+		to.Own(to.key, 1+8, sign)
 	}
 }
 
 // containerKeys maps containers to the keys that have blocks there.
 func containerKeys(row *Row, sign int64, to *Sums) {
 	for _, c := range row.Containers {
-		k := key(tableContainerKeys, c.Container, uint64(row.EntryKey.Bucket), uint64(row.EntryKey.Parent))
-		to.Own(append(k, row.EntryKey.Name...), sign*c.Count)
-		to.Add(key(tableContainers, c.Container), 0, sign)
+		to.key = append(keys.Uint64(append(to.key[:0], tableContainerKeys), c.Container), row.Tuple...)
+		to.Own(to.key, 1+8, sign*c.Count)
+		to.one(tableContainers, c.Container).plus(0, sign)
 	}
 }
 
 // fileSizes counts files by size in the buckets of a layout.
 func fileSizes(layout ns.Layout) func(*Row, int64, *Sums) {
 	return func(row *Row, sign int64, to *Sums) {
-		if row.Layout == layout && row.IsKey() {
-			to.Add(FileCountKey(row.Bucket, fileCountBin(row.Bytes)), 0, sign)
+		if row.Layout == layout && row.Key {
+			to.two(tableFileCounts, uint64(row.Bucket), uint64(fileCountBin(row.Bytes))).plus(0, sign)
 		}
 	}
 }
@@ -115,14 +122,14 @@ func fileCountBin(size uint64) int {
 
 // snapshotSpace counts what snapshots alone hold.
 func snapshotSpace(row *Row, sign int64, to *Sums) {
-	k := key(tableSnapshotSpace, uint64(row.Bucket))
-	switch {
-	case row.Cell != nil:
-		to.Add(k, 0, sign*int64(row.Cell.Bytes))
-		to.Add(k, 1, sign*int64(row.Cell.Names))
-	case row.Table == schema.Snapshots.Name():
-		to.Add(k, 2, sign)
+	c := to.one(tableSnapshotSpace, uint64(row.Bucket))
+	switch row.Table {
+	case spaceCells:
+		c.plus(0, sign*int64(row.Bytes))
+		c.plus(1, sign*int64(row.Names))
+	case spaceSnapshots:
+		c.plus(2, sign)
 	default:
-		to.Add(k, 3, sign)
+		c.plus(3, sign)
 	}
 }

@@ -115,7 +115,9 @@ func (t *tree) total(k []byte) (Counts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(stored).add(t.deltas.of(k), 1), nil
+	total := slices.Clone(stored)
+	total.add(t.deltas.of(k), 1)
+	return total, nil
 }
 
 // maxDepth is more than a tree may be deep: a path has at most so many parts.

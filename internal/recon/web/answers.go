@@ -27,6 +27,16 @@ type ImagesResponse struct {
 	Images []Image `json:"images" doc:"the newest first; as the OM has them now"`
 }
 
+// Who answers /whoami.
+type Who struct {
+	query.Fresh
+	User       string `json:"user"`
+	AccessKey  string `json:"accessKey" doc:"with which the request was signed; empty: with none, but by a certificate"`
+	Role       string `json:"role" enum:"admin,user"`
+	MayLook    bool   `json:"mayLook" doc:"at what readers may"`
+	MayTrigger bool   `json:"mayTrigger" doc:"what admins may"`
+}
+
 // Reinit answers /triggerdbsync/om/reinit.
 type Reinit struct {
 	Status  string `json:"status" enum:"ACCEPTED,RETRY"`
@@ -59,7 +69,7 @@ type Building struct {
 	Generation string `json:"generation"`
 	Reason     string `json:"reason"`
 	Detail     string `json:"detail"`
-	Phase      string `json:"phase" enum:"IMAGE,REBUILD,CATCH_UP,SWITCH"`
+	Phase      string `json:"phase" enum:"IMAGE,REBUILD,CATCH_UP,VALIDATE,SWITCH"`
 	Since      int64  `json:"since"`
 	Done       int64  `json:"done" doc:"bytes of the image, rows of the rebuild, or entries"`
 	Total      int64  `json:"total" doc:"0: not known"`

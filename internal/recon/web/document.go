@@ -47,7 +47,10 @@ document: ` + "`GET /api/v1/openapi.json`" + `.
 - **Errors** are JSON: ` + "`{kind, subject, detail, status}`" + `. 400: a parameter that is not known or whose value is not allowed, with its name, the value and
   what is allowed; 401, 403: who asks may not; 404: a volume or bucket that a list is asked of is not there; 503: see above. ` + "`/namespace/…`" + ` tell of an absent
   path by ` + "`status`" + `, as in Ozone.
-- **Roles.** ` + "`reader`" + `: admins, as in Ozone, or every user where the configuration says so; ` + "`admin`" + `: admins.
+- **Roles.** ` + "`reader`" + `: admins, as in Ozone, or every user where the configuration says so; ` + "`admin`" + `: admins;
+  ` + "`user`" + `: every user.
+
+- **HEAD** answers as GET without the body, but where GET has something done.
 
 ## What differs from Ozone
 

@@ -3,14 +3,13 @@ package web_test
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,29 +17,32 @@ import (
 	"time"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/command/commandpb"
+	"o3/internal/errs"
+	"o3/internal/fsm"
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/image"
 	"o3/internal/pebblekv"
 	"o3/internal/recon"
 	"o3/internal/recon/generation"
-	"o3/internal/recon/query"
+	"o3/internal/recon/sqltables"
+	"o3/internal/recon/staging"
 	"o3/internal/recon/task"
 	"o3/internal/recon/web"
 	"o3/internal/schema"
-	"o3/internal/schema/schemapb"
+	"o3/internal/view"
 )
 
 // om is an Ozone Manager that a Service follows: a rig's namespace with its log,
-// and how many keys of how many bytes there were at each entry.
+// and the truth at each entry.
 type om struct {
 	*rig
 	store *pebblekv.Store
 
-	log   sync.Mutex
-	grown chan struct{}
-	keys  []int64 // by index
-	bytes []int64
-	lie   bool // about the digest, from now on
+	log    sync.Mutex
+	grown  chan struct{}
+	truths []*truth // by index
+	lie    bool     // about the digest, in the next message that tells of it
 }
 
 func newOM(t *testing.T) *om {
@@ -53,35 +55,32 @@ func newOM(t *testing.T) *om {
 			t.Error(err)
 		}
 	})
-	return &om{rig: &rig{t: t, d: fsmtest.New(t, s)}, store: s, grown: make(chan struct{}), keys: []int64{0}, bytes: []int64{0}}
+	return &om{rig: &rig{t: t, d: fsmtest.New(t, s)}, store: s, grown: make(chan struct{})}
 }
 
 // carryOut does a line of a script and notes what there is then.
 func (o *om) carryOut(line string) {
 	o.log.Lock()
 	defer o.log.Unlock()
-	o.do(line)
-	keys, bytes := int64(0), int64(0)
-	err := fsmtest.Scan(o.store, schema.Entries, func(_ schema.EntryKey, e *schemapb.Entry) error {
-		if e.Kind == o3v1.EntryKind_ENTRY_KIND_KEY {
-			keys, bytes = keys+1, bytes+int64(e.Size)
-		}
-		return nil
-	})
-	if err != nil {
-		o.t.Error(err)
-	}
-	for len(o.keys) <= len(o.d.Log) {
-		o.keys, o.bytes = append(o.keys, keys), append(o.bytes, bytes)
+	o.do(line) // some have nothing to do
+	rows := o.store.Snapshot()
+	defer rows.Close()
+	c := count(o.t, &generation.View{View: view.New(rows), Rows: rows, At: o.d.Machine.Position()})
+	for len(o.truths) <= len(o.d.Log) {
+		o.truths = append(o.truths, c)
 	}
 	close(o.grown)
 	o.grown = make(chan struct{})
 }
 
-func (o *om) at(index uint64) (keys, bytes int64) {
+// at returns the truth of an index, nil for one that was not reached.
+func (o *om) at(index uint64) *truth {
 	o.log.Lock()
 	defer o.log.Unlock()
-	return o.keys[index], o.bytes[index]
+	if index == 0 || index >= uint64(len(o.truths)) {
+		return nil
+	}
+	return o.truths[index]
 }
 
 // Name implements recon.Source.
@@ -140,140 +139,278 @@ func (o *om) Image(_ context.Context, dir string, _ []string, progress func(done
 	return &image.Manifest{ID: fmt.Sprint(pos.Index), Index: pos.Index, Digest: pos.Digest.String()}, o.store.Checkpoint(dir)
 }
 
+// beginnings are what the namespace has all the time, so that no answer is empty.
+var beginnings = []string{
+	"volume vol", "volume two bytes=1000000000", "bucket vol/flat OBS", "bucket vol/tree FSO bytes=100000000", "bucket two/tree FSO",
+	"put vol/flat/first1 size=1", "put vol/tree/a/first1 size=2000", "put two/tree/D/big1 size=3000000", "open vol/flat/o1 size=5", "open vol/tree/o/o1 size=6",
+	"upload vol/flat/u1 size=7", "put two/tree/x1 size=8", "put two/tree/x1 size=9", "snapshot vol/flat/s", "put vol/flat/held1 size=10", "snapshot vol/flat/t",
+	"delete vol/flat/held1", "snapshot vol/flat/u", "unsnapshot vol/flat/s", "put two/tree/gone/g1 size=11", "delete two/tree/gone/",
+	"rules vol/flat n=3 on=2", "rules vol/tree n=2 on=1", "put vol/flat/expire1 size=1", "put vol/flat/expire2 size=20", "scan vol/flat rows=9", "step vol/flat slow n=1 rows=3",
+	"put vol/tree/expire1 size=3", "scan vol/tree rows=5", "suspend two/tree why",
+}
+
 // TestNeverBlank: clients read every endpoint as fast as they can while the
-// namespace changes, is synced anew, is found to differ, and the tables are
-// rebuilt. No answer is an error, none is empty, and each is that of the index it
-// names.
+// namespace changes, is brought anew, is found to differ, the tables are rebuilt,
+// and a task fails: as it follows, and as it rebuilds. No answer is an error, none
+// is empty, and every number of each is that of the index it names.
 func TestNeverBlank(t *testing.T) {
 	o := newOM(t)
-	for _, line := range []string{"volume vol", "bucket vol/flat OBS", "bucket vol/tree FSO", "put vol/flat/first size=1", "put vol/tree/a/first size=1", "open vol/flat/o", "snapshot vol/flat/s"} {
+	for _, line := range beginnings {
 		o.carryOut(line)
 	}
+	o.addDiff()
+	first := o.truths[len(o.truths)-1]
+	for _, name := range []string{"open", "uploads", "deleted", "dirs", "diffs", "cells", "snapshots", "reclaims", "keys", "pending", "directories", "rules", "scans"} {
+		if first.counts[name] == 0 {
+			t.Fatalf("there are no %s: an answer about them tells nothing", name)
+		}
+	}
+	var faults faultySQL
+	var built reasons
+	s := o.watched(&faults, &built)
+	until(t, "something to answer from, of an OM that is known", func() bool { st := s.Status(); return st.Generation != "" && st.Source != "" })
+	h := web.New(web.Options{Source: s, Auth: byHeader, Images: images})
+	readers := startReaders(t, o, h, first)
+	defer readers.stop()
+
+	trigger := func(method, path string) func() {
+		return func() {
+			until(t, "a trigger", func() bool {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(method, web.Prefix+"/triggerdbsync"+path, nil))
+				return strings.Contains(w.Body.String(), "true") || w.Code == http.StatusAccepted
+			})
+		}
+	}
+	troubles := []struct {
+		name   string
+		reason recon.Reason
+		begin  func()
+		again  bool // when it met a generation that was being left
+	}{
+		{"full resync", recon.ReasonManual, trigger("GET", "/om"), false},
+		{"rebuild", recon.ReasonRebuild, trigger("POST", "/om/reinit"), false},
+		{"another digest", recon.ReasonDigest, func() { o.log.Lock(); o.lie = true; o.log.Unlock() }, true},
+		{"a task fails", recon.ReasonTasks, func() { faults.apply.Store(true) }, true},
+		{"a task fails, and the rebuild for it too", recon.ReasonTasks, func() { faults.build.Store(true); faults.apply.Store(true) }, true},
+	}
+	rounds := 1
+	if os.Getenv("O3_NIGHTLY") == "1" {
+		rounds = 10
+	}
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range rounds {
+		for _, x := range troubles {
+			before, made := s.Status(), built.of(x.reason)
+			x.begin()
+			o.changes(rng)
+			until(t, x.name+": a new generation", func() bool {
+				if built.of(x.reason) > made {
+					return true
+				}
+				if x.again && s.StagingState() == staging.None && !o.armed(&faults) {
+					x.begin()
+					o.changes(rng)
+				}
+				return false
+			})
+			o.disarm(&faults)
+			if strings.Contains(x.name, "rebuild for it") && s.Status().Failed == before.Failed {
+				t.Errorf("%s: nothing failed", x.name)
+			}
+			readers.round(t)
+		}
+	}
+}
+
+// watched starts a service that follows o; it ends with the test.
+func (o *om) watched(faults *faultySQL, built *reasons) *recon.Service {
+	t := o.t
 	s := recon.New(recon.Options{
 		Dir: filepath.Join(t.TempDir(), "recon"), Sources: []recon.Source{o}, FlushInterval: time.Millisecond, Backoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
-		Generation: generation.Options{CacheBytes: 4 << 20, MemoryBytes: 1 << 20}, Rebuild: task.RebuildOptions{Memory: 1 << 16},
+		Generation: generation.Options{CacheBytes: 4 << 20, MemoryBytes: 1 << 20, OpenSQL: faults.open}, Rebuild: task.RebuildOptions{Memory: 1 << 16},
+		Staging: recon.StagingOptions{Retention: -1, RetryDelay: time.Millisecond, Threads: 2},
+		Listener: recon.Listener{Built: func(done recon.Synced, _ task.Rebuilt) {
+			if done.Error == "" {
+				built.add(done.Reason)
+			}
+		}},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	var stopped atomic.Bool
-	h := web.New(web.Options{Source: s, Auth: byHeader})
-	var wg sync.WaitGroup
-	var answers atomic.Int64
-	defer func() {
-		stopped.Store(true)
-		wg.Wait()
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	}()
-	until(t, "something to answer from", func() bool { return s.Status().Generation != "" })
-	rounds, clients := 3, 1
-	if os.Getenv("O3_NIGHTLY") == "1" {
-		rounds, clients = 30, 4
+	})
+	return s
+}
+
+// armed reports whether a trouble is still to come.
+func (o *om) armed(f *faultySQL) bool {
+	o.log.Lock()
+	defer o.log.Unlock()
+	return o.lie || f.apply.Load()
+}
+
+func (o *om) disarm(f *faultySQL) {
+	o.log.Lock()
+	defer o.log.Unlock()
+	o.lie = false
+	f.apply.Store(false)
+	f.build.Store(false)
+}
+
+// reasons counts the generations that were made, by why.
+type reasons struct {
+	mu sync.Mutex
+	n  map[recon.Reason]int
+}
+
+func (r *reasons) add(why recon.Reason) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n == nil {
+		r.n = map[recon.Reason]int{}
 	}
-	for range clients {
-		wg.Go(func() {
-			for !stopped.Load() && !t.Failed() {
-				for _, target := range everything {
-					o.ask1(h, target)
-					answers.Add(1)
+	r.n[why]++
+}
+
+func (r *reasons) of(why recon.Reason) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n[why]
+}
+
+// changes does a little of what users do.
+func (o *om) changes(rng *rand.Rand) {
+	for n := range 20 {
+		bucket := []string{"vol/flat", "vol/tree"}[rng.IntN(2)]
+		o.carryOut(fmt.Sprintf("put %s/d%d/k%d size=%d container=%d", bucket, rng.IntN(3), rng.IntN(20), rng.IntN(5000), 1+rng.IntN(3)))
+		switch n % 5 {
+		case 3:
+			o.carryOut(fmt.Sprintf("step %s n=%d rows=3", bucket, rng.IntN(5)))
+			o.carryOut(fmt.Sprintf("scan %s rows=%d", bucket, rng.IntN(9)))
+		case 4:
+			o.carryOut(fmt.Sprintf("delete %s/d%d/k%d", bucket, rng.IntN(3), rng.IntN(20)))
+		}
+	}
+}
+
+// addDiff has snapshots compared.
+func (o *om) addDiff() {
+	o.log.Lock()
+	v := &generation.View{View: view.New(o.store)}
+	b, err := v.Bucket("vol", "flat")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	from, err := v.Snapshot(b, "t")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.d.Must(o.t, &commandpb.CreateDiffJob{Volume: "vol", Bucket: "flat", From: "t", FromOp: uint64(from.Op), Ordered: true, Options: 1})
+	o.log.Unlock()
+	o.carryOut("put vol/flat/first2 size=1")
+}
+
+// faultySQL are files of SQLite that fail as a test says: the tasks that keep
+// tables there do.
+type faultySQL struct {
+	apply atomic.Bool // the next change
+	build atomic.Bool // the next rebuild
+}
+
+func (f *faultySQL) open(ctx context.Context, path string) (generation.SQL, error) {
+	d, err := sqltables.Open(ctx, path)
+	return &faultyFile{d, f}, err
+}
+
+type faultyFile struct {
+	*sqltables.DB
+	f *faultySQL
+}
+
+// Snapshot implements generation.SQL.
+func (d *faultyFile) Snapshot(ctx context.Context) (generation.SQLView, error) {
+	return d.DB.Snapshot(ctx)
+}
+
+func (d *faultyFile) Apply(index uint64, run fsm.Run, add func(func(key []byte, c task.Counts) error) error) error {
+	at, err := d.Cursor()
+	if err != nil {
+		return err
+	}
+	if at > 0 && d.f.apply.CompareAndSwap(true, false) || at == 0 && d.f.build.CompareAndSwap(true, false) {
+		return errs.New(errs.Internal, "task", "it fails, since a test wants it to")
+	}
+	return d.DB.Apply(index, run, add)
+}
+
+// readers read every endpoint, over and over.
+type readers struct {
+	stopped atomic.Bool
+	passes  []atomic.Int64 // by reader
+	done    sync.WaitGroup
+}
+
+func startReaders(t *testing.T, o *om, h http.Handler, first *truth) *readers {
+	type question struct{ path, target string }
+	var all []question
+	for path, x := range exams {
+		targets := slices.DeleteFunc(x.targets(first), func(s string) bool { return strings.Contains(s, "none") })
+		rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
+		for _, target := range targets[:min(len(targets), 5)] {
+			all = append(all, question{path, target})
+		}
+	}
+	r := &readers{passes: make([]atomic.Int64, 2)}
+	for i := range r.passes {
+		order := rand.New(rand.NewPCG(uint64(i), 0)).Perm(len(all))
+		r.done.Go(func() {
+			for !r.stopped.Load() && !t.Failed() {
+				for _, n := range order {
+					w := ask(h, all[n].target)
+					if w.Code == http.StatusOK && w.Body.Len() < 3 {
+						t.Errorf("%s: %q", all[n].target, w.Body)
+					}
+					examine(t, all[n].path, all[n].target, w, o.at)
 				}
+				r.passes[i].Add(1)
 			}
 		})
 	}
-	rng := rand.New(rand.NewPCG(7, 7))
-	for i := range rounds {
-		before := s.Status().Syncs
-		trigger := [][2]string{{"GET", "/api/v1/triggerdbsync/om"}, {"POST", "/api/v1/triggerdbsync/om/reinit"}}[i%2]
-		if i%3 == 2 {
-			o.log.Lock()
-			o.lie = true
-			o.log.Unlock()
-		} else {
-			until(t, "a trigger", func() bool {
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, httptest.NewRequest(trigger[0], trigger[1], nil))
-				return strings.Contains(w.Body.String(), "true") || w.Code == http.StatusAccepted
-			})
-		}
-		for n := range 25 {
-			bucket := []string{"vol/flat", "vol/tree"}[rng.IntN(2)]
-			o.carryOut(fmt.Sprintf("put %s/d%d/k%d size=%d", bucket, rng.IntN(3), rng.IntN(20), rng.IntN(5000)))
-			if n%5 == 4 {
-				o.carryOut(fmt.Sprintf("delete %s/d%d/k%d", bucket, rng.IntN(3), rng.IntN(20)))
-			}
-		}
-		until(t, fmt.Sprintf("a new generation in round %d", i), func() bool { return s.Status().Syncs > before })
-	}
-	until(t, "enough answers", func() bool { return answers.Load() > 100 })
-	t.Logf("%d answers", answers.Load())
+	return r
 }
 
+// round waits until each reader has asked everything once more.
+func (r *readers) round(t *testing.T) {
+	t.Helper()
+	for i := range r.passes {
+		n := r.passes[i].Load()
+		until(t, "answers to everything", func() bool { return r.passes[i].Load() > n || t.Failed() })
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+func (r *readers) stop() {
+	r.stopped.Store(true)
+	r.done.Wait()
+}
+
+// until waits for what comes to be, for as long as tests may take.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
+	end, bounded := t.Deadline()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(2 * time.Minute); !f(); <-tick.C {
-		if time.Now().After(end) {
+	for ; !f(); <-tick.C {
+		if bounded && time.Until(end) < 15*time.Second {
 			t.Fatalf("%s does not come to be", what)
 		}
 	}
-}
-
-// everything are requests that have something to answer all the time.
-var everything = []string{
-	"/clusterState", "/namespace/summary?path=/", "/namespace/usage?path=/vol", "/namespace/quota?path=/vol", "/namespace/dist?path=/",
-	"/utilization/fileCount", "/pendingDeletion?component=om", "/volumes", "/buckets", "/containers", "/containers/1/keys", "/keys/open",
-	"/keys/open/summary", "/keys/listKeys?startPrefix=/vol/flat", "/snapshots", "/snapshots/buckets", "/insights/largest/directories",
-	"/insights/age", "/search?name=first", "/task/status", "/sync/status",
-}
-
-// ask1 sends one request and checks its answer against what there was at its
-// index.
-func (o *om) ask1(h http.Handler, target string) {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1"+target, nil))
-	index, err := strconv.ParseUint(w.Header().Get("X-O3-Index"), 10, 64)
-	if w.Code != http.StatusOK || err != nil || w.Body.Len() < 10 {
-		o.t.Errorf("%s: %d %v %s", target, w.Code, w.Header(), w.Body)
-		return
-	}
-	keys, bytes := o.at(index)
-	got := [2]int64{keys, bytes}
-	switch target {
-	case "/clusterState":
-		got[0] = parsed[query.ClusterStateResponse](o, w).Keys
-	case "/namespace/summary?path=/":
-		got[0] = parsed[summary](o, w).CountStats.NumKey
-	case "/namespace/usage?path=/vol":
-		got[1] = parsed[query.UsageResponse](o, w).Size
-	case "/utilization/fileCount":
-		got[0] = 0
-		for _, f := range parsed[[]query.FileCount](o, w) {
-			got[0] += f.Count
-		}
-	case "/insights/age":
-		got = [2]int64{}
-		for _, a := range parsed[query.AgeResponse](o, w).Ages {
-			got[0], got[1] = got[0]+a.Files, got[1]+a.Bytes
-		}
-	case "/containers":
-		got[0] = parsed[query.ContainersResponse](o, w).Data.Containers[0].NumberOfKeys
-		if got[0] > keys || got[0] < 2 {
-			o.t.Errorf("%s at %d: %d keys of %d", target, index, got[0], keys)
-		}
-		return
-	}
-	if got != [2]int64{keys, bytes} {
-		o.t.Errorf("%s at %d: %d keys, %d bytes; there were %d, %d", target, index, got[0], got[1], keys, bytes)
-	}
-}
-
-func parsed[T any](o *om, w *httptest.ResponseRecorder) (body T) {
-	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
-		o.t.Errorf("%v: %s", err, w.Body)
-	}
-	return body
 }

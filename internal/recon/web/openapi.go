@@ -79,8 +79,11 @@ func (r route) id() string {
 
 // String says who has the role.
 func (r role) String() string {
-	if r == triggers {
+	switch r {
+	case triggers:
 		return "admin"
+	case signedIn:
+		return "user"
 	}
 	return "reader"
 }

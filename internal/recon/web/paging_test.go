@@ -52,6 +52,11 @@ var lists = []struct {
 	{target: "/insights/largest/files?volume=vol", rows: []string{"files"}, cursor: "cursor", param: "cursor", atLeast: 2},
 	{target: "/insights/age?", rows: []string{"ages"}, cursor: "cursor", param: "cursor", atLeast: 5, mayExceedLimit: true},
 	{target: "/insights/age?volume=two", rows: []string{"ages"}, cursor: "cursor", param: "cursor", atLeast: 2, mayExceedLimit: true},
+	{target: "/lifecycle?", rows: []string{"buckets"}, cursor: "cursor", param: "cursor", atLeast: 5},
+	{target: "/lifecycle?volume=two", rows: []string{"buckets"}, cursor: "cursor", param: "cursor", atLeast: 2},
+	{target: "/lifecycle/rules?", rows: []string{"rules"}, cursor: "cursor", param: "cursor", atLeast: 15},
+	{target: "/lifecycle/rules?volume=two", rows: []string{"rules"}, cursor: "cursor", param: "cursor", atLeast: 6},
+	{target: "/lifecycle/rules?volume=vol&bucket=tree", rows: []string{"rules"}, cursor: "cursor", param: "cursor", atLeast: 5},
 	{target: "/search?name=1", rows: []string{"entries"}, cursor: "cursor", param: "cursor", atLeast: 10},
 	{target: "/search?name=1&volume=two", rows: []string{"entries"}, cursor: "cursor", param: "cursor", atLeast: 5},
 	{target: "/search?name=D&ignoreCase=true&volume=vol&bucket=tree", rows: []string{"entries"}, cursor: "cursor", param: "cursor", atLeast: 2},
@@ -73,6 +78,17 @@ func TestPaging(t *testing.T) {
 		}
 		r.do(fmt.Sprintf("diff vol/tree/t%d", i))
 	}
+	for i := range 8 {
+		r.do(fmt.Sprintf("put vol/flat/d9/late%d size=2000", i))
+	}
+	r.do("resume all")
+	for i, b := range []string{"vol/tree", "vol/flat", "two/tree", "two/flat", "two/empty"} {
+		r.do("resume " + b)
+		r.do(fmt.Sprintf("rules %s n=%d", b, 3+i))
+		r.do("scan " + b)
+		r.do("step " + b + " n=4")
+	}
+	r.do("rules vol/tree n=2") // what was done by the rules before is kept
 	r.do("unsnapshot two/flat/t1")
 	r.do("volume last")
 	r.catchUp()

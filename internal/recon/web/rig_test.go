@@ -40,7 +40,9 @@ type rig struct {
 	mu     sync.Mutex
 	blank  bool // there is nothing yet
 	busy   bool // a generation is being made
+	digest bool // that of the state is told; else one that is always the same
 	status recon.Status
+	reads  *counter // nil: reads are not counted
 }
 
 func newRig(t *testing.T) *rig {
@@ -97,7 +99,11 @@ func (r *rig) View(ctx context.Context) (*generation.View, error) {
 	if r.blank {
 		return nil, errs.New(errs.Unavailable, "Recon", "it has not read the namespace yet: IMAGE")
 	}
-	return r.g.View(ctx)
+	v, err := r.g.View(ctx)
+	if err == nil && r.reads != nil {
+		v = r.reads.over(v)
+	}
+	return v, err
 }
 
 // Status implements web.Source.
@@ -108,6 +114,9 @@ func (r *rig) Status() recon.Status {
 	if !r.blank {
 		pos := r.g.Position()
 		st.Index, st.Op, st.Digest, st.Time = pos.Index, uint64(pos.Op), "d", time.UnixMilli(pos.TimeMs)
+		if r.digest {
+			st.Digest = pos.Digest.String()
+		}
 		if st.Commit == 0 {
 			st.Commit, st.Compared, st.Heard = pos.Index, pos.Index, time.UnixMilli(r.d.Now+1000)
 		}
@@ -263,6 +272,8 @@ func (r *rig) do(line string) string {
 	case "diff":
 		from, to := r.snapshot(volume, bucket, key), r.snapshot(volume, bucket, arg(2))
 		body = &commandpb.CreateDiffJob{Volume: volume, Bucket: bucket, From: key, FromOp: from, To: arg(2), ToOp: to, Ordered: true, Options: num("options")}
+	case "rules", "unrules", "scan", "step", "suspend", "resume":
+		body = r.lifecycle(w[0], volume, bucket, arg(2), num)
 	case "purge":
 		body = &commandpb.PurgeDirectories{Limit: uint32(num("limit"))}
 	default:

@@ -15,7 +15,8 @@ type role int
 
 const (
 	looks    role = iota // admins; every user if Options.ReadersMayLook
-	triggers             // admins
+	triggers             // admins; what is not only read
+	signedIn             // every user
 )
 
 // route is an entry of the table.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"o3/internal/access"
 	"o3/internal/errs"
 	"o3/internal/recon"
+	"o3/internal/recon/generation"
 	"o3/internal/recon/query"
 )
 
@@ -26,8 +28,8 @@ const (
 )
 
 // retryAfter is when a client should ask again while there is nothing to answer
-// from, in seconds.
-const retryAfter = 5
+// from.
+const retryAfter = 5 * time.Second
 
 // path serves the routes of one path.
 func (a *api) path(routes []route) http.Handler {
@@ -37,7 +39,7 @@ func (a *api) path(routes []route) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		for _, r := range routes {
-			if r.method == req.Method || r.method == http.MethodGet && req.Method == http.MethodHead {
+			if r.method == req.Method || r.method == http.MethodGet && req.Method == http.MethodHead && r.role != triggers {
 				a.serve(w, req, r)
 				return
 			}
@@ -75,7 +77,11 @@ func (a *api) serve(w http.ResponseWriter, req *http.Request, r route) {
 		out = answer{status: statusOf(err)}
 		out.body = bodyOf(err, out.status)
 		if out.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+			wait := retryAfter
+			if withheld, ok := errors.AsType[*generation.Withheld](err); ok && withheld.RetryAfter > 0 {
+				wait = withheld.RetryAfter
+			}
+			w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		}
 		if out.status >= http.StatusInternalServerError && a.o.Listener.Failed != nil {
 			a.o.Listener.Failed(r.name(), err)
@@ -143,7 +149,7 @@ func setFresh(h http.Header, index uint64, age time.Duration) {
 func (a *api) may(ctx context.Context, r route) error {
 	p := access.FromContext(ctx)
 	switch {
-	case p.Admin(), r.role == looks && a.o.ReadersMayLook && !p.Anonymous():
+	case p.Admin(), !p.Anonymous() && (r.role == signedIn || r.role == looks && a.o.ReadersMayLook):
 		return nil
 	case p.Anonymous():
 		return errs.New(errs.Unauthenticated, r.name(), "sign the request")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"o3/internal/access"
 	"o3/internal/errs"
 	"o3/internal/recon/query"
 )
@@ -26,7 +27,7 @@ func fresh[T any](body T, err error) (reply, error) { return reply{body: &body},
 
 // routes returns the table.
 func routes() []route {
-	return slices.Concat(totals(), keyRoutes(), listRoutes(), insightRoutes(), syncRoutes())
+	return slices.Concat(totals(), keyRoutes(), listRoutes(), insightRoutes(), lifecycleRoutes(), syncRoutes())
 }
 
 func totals() []route {
@@ -325,6 +326,14 @@ func syncRoutes() []route {
 		{
 			method: get, path: "/sync/status", summary: "How Recon follows the OM.", ours: true, blind: true, answer: SyncStatus{},
 			handle: func(_ context.Context, q *question) (reply, error) { return say(syncStatus(q.status), nil) },
+		},
+		{
+			method: get, path: "/whoami", summary: "Who asks, and what they may.", ours: true, role: signedIn, blind: true, answer: Who{},
+			handle: func(ctx context.Context, q *question) (reply, error) {
+				p := access.FromContext(ctx)
+				may := func(r role) bool { return q.may(ctx, route{role: r}) == nil }
+				return say(&Who{User: p.User, AccessKey: p.AccessKey, Role: string(p.Role), MayLook: may(looks), MayTrigger: may(triggers)}, nil)
+			},
 		},
 		{
 			method: get, path: "/openapi.json", summary: "This API as an OpenAPI document.", ours: true, blind: true, answer: map[string]any{},

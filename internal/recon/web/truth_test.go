@@ -1,21 +1,18 @@
 package web_test
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/ns"
 	"o3/internal/recon/generation"
-	"o3/internal/recon/query"
 	"o3/internal/recon/task"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
+	"o3/internal/view"
 )
 
 // truth is what a plain count over all rows finds.
@@ -27,17 +24,52 @@ type truth struct {
 	below   map[string]*tSum // by path of what is reachable: "/", volumes, buckets, directories
 	gone    map[ns.ObjectID]*tSum
 
-	containers map[uint64]map[string]bool
+	containers map[uint64]map[string]int // blocks of keys
 	counts     map[string]int64
 	bytes      map[string]int64
-	held       map[ns.ObjectID]int64
+	cells      map[schema.CellKey]*schemapb.Cell
+	opens      []tOpen
+	snapshots  map[string]tSnapshot          // by path
+	dirIDs     []ns.ObjectID                 // of deleted directories, the oldest first
+	suspended  *schemapb.LifecycleSuspension // of all buckets
+
+	index  uint64
+	op     uint64
+	digest string
+	time   int64
 }
 
-type tVolume struct{ buckets int64 }
+type tVolume struct {
+	row     *schemapb.Volume
+	buckets int64
+	used    int64 // bytes that count in its quota
+	names   int64
+}
 
+// tBucket is a bucket, and what of each table is of it.
 type tBucket struct {
+	path   string
+	row    *schemapb.Bucket
+	counts map[string]int64
+	bytes  map[string]int64
+
+	rules     *schemapb.LifecycleConfiguration // nil: it has none
+	scan      *schemapb.LifecycleScanState     // nil: it was never scanned
+	suspended bool
+}
+
+type tOpen struct {
 	path string
-	row  *schemapb.Bucket
+	size int64
+	tree bool
+}
+
+type tSnapshot struct {
+	bucket             ns.ObjectID
+	op                 uint64
+	keys, bytes, names int64 // names: that only it has
+	alone              int64 // bytes that only it has
+	deleted            bool
 }
 
 type tEntry struct {
@@ -70,16 +102,17 @@ func count(t *testing.T, v *generation.View) *truth {
 	t.Helper()
 	c := &truth{
 		buckets: map[ns.ObjectID]*tBucket{}, volumes: map[string]*tVolume{}, dirs: map[schema.DirKey]*schemapb.Dir{}, below: map[string]*tSum{"/": {}},
-		gone: map[ns.ObjectID]*tSum{}, containers: map[uint64]map[string]bool{}, counts: map[string]int64{}, bytes: map[string]int64{}, held: map[ns.ObjectID]int64{},
+		gone: map[ns.ObjectID]*tSum{}, containers: map[uint64]map[string]int{}, counts: map[string]int64{}, bytes: map[string]int64{},
+		cells: map[schema.CellKey]*schemapb.Cell{}, snapshots: map[string]tSnapshot{},
 	}
 	ids := map[ns.ObjectID]string{}
 	each(t, v, schema.Volumes, func(name string, row *schemapb.Volume) {
-		c.volumes[name], c.below["/"+name] = &tVolume{}, &tSum{}
+		c.volumes[name], c.below["/"+name] = &tVolume{row: row}, &tSum{}
 		ids[ns.ObjectID(row.ObjectId)] = name
 	})
 	each(t, v, schema.Buckets, func(k schema.BucketKey, row *schemapb.Bucket) {
 		path := "/" + ids[k.Volume] + "/" + k.Name
-		c.buckets[ns.ObjectID(row.ObjectId)], c.below[path] = &tBucket{path, row}, &tSum{}
+		c.buckets[ns.ObjectID(row.ObjectId)], c.below[path] = &tBucket{path: path, row: row, counts: map[string]int64{}, bytes: map[string]int64{}}, &tSum{}
 		c.volumes[ids[k.Volume]].buckets++
 	})
 	each(t, v, schema.Dirs, func(k schema.DirKey, row *schemapb.Dir) { c.dirs[k] = row })
@@ -93,6 +126,7 @@ func count(t *testing.T, v *generation.View) *truth {
 		c.sum(e)
 	}
 	c.queues(t, v)
+	c.index, c.op, c.digest, c.time = v.At.Index, uint64(v.At.Op), v.At.Digest.String(), v.At.TimeMs
 	return c
 }
 
@@ -133,9 +167,9 @@ func (c *truth) entry(v *generation.View, t *testing.T, k schema.EntryKey, row *
 	for _, x := range extents {
 		if x.Container != 0 {
 			if c.containers[x.Container] == nil {
-				c.containers[x.Container] = map[string]bool{}
+				c.containers[x.Container] = map[string]int{}
 			}
-			c.containers[x.Container][fmt.Sprint(k)] = true
+			c.containers[x.Container][rowKeyOf(k)]++
 		}
 	}
 }
@@ -164,214 +198,114 @@ func (c *truth) sum(e tEntry) {
 	}
 }
 
+// rowKeyOf is a row's key, as cursors have it.
+func rowKeyOf(k schema.EntryKey) string {
+	return fmt.Sprintf("/%d/%d/%s", uint64(k.Bucket), uint64(k.Parent), k.Name)
+}
+
+// tally counts a row of a bucket, which may be gone.
+func (c *truth) tally(name string, bucket ns.ObjectID, bytes uint64) {
+	c.counts[name]++
+	c.bytes[name] += int64(bytes)
+	if b := c.buckets[bucket]; b != nil {
+		b.counts[name]++
+		b.bytes[name] += int64(bytes)
+	}
+}
+
 func (c *truth) queues(t *testing.T, v *generation.View) {
-	tally := func(name string, bytes uint64) { c.counts[name]++; c.bytes[name] += int64(bytes) }
-	each(t, v, schema.OpenKeys, func(_ schema.OpenKeyKey, row *schemapb.OpenKey) { tally("open", row.ExpectedSize) })
-	each(t, v, schema.Uploads, func(_ schema.UploadKey, row *schemapb.Upload) { tally("uploads", row.Bytes) })
-	each(t, v, schema.Deleted, func(_ schema.OpKey, row *schemapb.DeletedBlocks) { tally("deleted", row.Bytes) })
-	each(t, v, schema.DeletedDirs, func(schema.OpKey, *schemapb.DeletedDir) { tally("dirs", 0) })
-	each(t, v, schema.Snapshots, func(schema.SnapshotKey, *schemapb.Snapshot) { tally("snapshots", 0) })
-	each(t, v, schema.Reclaims, func(schema.SnapshotKey, *schemapb.Reclaim) { tally("reclaims", 0) })
-	each(t, v, schema.DiffJobs, func(schema.DiffJobKey, *schemapb.DiffJob) { tally("diffs", 0) })
+	each(t, v, schema.OpenKeys, func(k schema.OpenKeyKey, row *schemapb.OpenKey) {
+		c.tally("open", k.Bucket, row.ExpectedSize)
+		b := c.buckets[k.Bucket]
+		c.opens = append(c.opens, tOpen{b.path + "/" + k.Name, int64(row.ExpectedSize), ns.Layout(b.row.Layout) == ns.FileSystem})
+	})
+	each(t, v, schema.Uploads, func(k schema.UploadKey, row *schemapb.Upload) { c.tally("uploads", k.Bucket, row.Bytes) })
+	each(t, v, schema.Deleted, func(_ schema.OpKey, row *schemapb.DeletedBlocks) {
+		c.tally("deleted", ns.ObjectID(row.BucketId), row.Bytes)
+	})
+	each(t, v, schema.DeletedDirs, func(_ schema.OpKey, row *schemapb.DeletedDir) {
+		c.tally("dirs", ns.ObjectID(row.BucketId), 0)
+		c.dirIDs = append(c.dirIDs, ns.ObjectID(row.DirId))
+	})
+	each(t, v, schema.DiffJobs, func(k schema.DiffJobKey, _ *schemapb.DiffJob) { c.tally("diffs", k.Bucket, 0) })
 	each(t, v, schema.Cells, func(k schema.CellKey, row *schemapb.Cell) {
-		tally("cells", row.Bytes)
-		c.held[k.Bucket] += int64(row.Bytes)
+		c.tally("cells", k.Bucket, row.Bytes)
+		c.counts["names"] += int64(row.Names)
+		c.buckets[k.Bucket].counts["names"] += int64(row.Names)
+		c.cells[k] = row
+	})
+	each(t, v, schema.Snapshots, func(k schema.SnapshotKey, row *schemapb.Snapshot) { c.snapshot(t, v, k, row, false) })
+	each(t, v, schema.Reclaims, func(k schema.SnapshotKey, row *schemapb.Reclaim) { c.snapshot(t, v, k, row.Snapshot, true) })
+	each(t, v, schema.Lifecycles, func(k ns.ObjectID, row *schemapb.LifecycleConfiguration) {
+		c.tally("rules", k, 0)
+		c.buckets[k].rules = row
+	})
+	each(t, v, schema.LifecycleScans, func(k ns.ObjectID, row *schemapb.LifecycleScanState) {
+		c.tally("scans", k, 0)
+		c.buckets[k].scan = row
+	})
+	each(t, v, schema.LifecycleSuspensions, func(k ns.ObjectID, row *schemapb.LifecycleSuspension) {
+		if k == schema.EveryBucket {
+			c.suspended = row
+		} else {
+			c.buckets[k].suspended = true
+		}
 	})
 	for _, e := range c.entries {
-		switch {
-		case e.isKey:
-			tally("keys", e.row.Size)
-			if e.deleted {
-				tally("pending", e.row.Size)
-			}
-		}
-	}
-}
-
-// summary is query.SummaryResponse as far as it is compared.
-type summary struct {
-	CountStats query.CountStats `json:"countStats"`
-}
-
-// check asks every endpoint and compares.
-func (c *truth) check(r *rig) {
-	r.t.Helper()
-	c.checkTotals(r)
-	c.checkKeys(r)
-	c.checkInsights(r)
-}
-
-func want[T comparable](r *rig, what string, got, want T) {
-	r.t.Helper()
-	if got != want {
-		r.t.Errorf("%s: %v, want %v", what, got, want)
-	}
-}
-
-func (c *truth) checkTotals(r *rig) {
-	r.t.Helper()
-	for path, s := range c.below {
-		q := "?path=" + escape(path)
-		sum := get[summary](r, "/namespace/summary"+q)
-		want(r, path+": directories", sum.CountStats.NumDir, s.dirs)
-		want(r, path+": keys", sum.CountStats.NumKey, s.files)
-		dist := get[query.DistResponse](r, "/namespace/dist"+q)
-		if !slices.Equal(dist.Dist, s.bins[:]) {
-			r.t.Errorf("%s: %v, want %v", path, dist.Dist, s.bins)
-		}
-		u := get[query.UsageResponse](r, "/namespace/usage"+q+"&files=true&sortSubPaths=false&limit=-1&replica=true")
-		want(r, path+": bytes", u.Size, s.bytes)
-		want(r, path+": replicated", u.SizeWithReplica, s.bytes)
-		switch {
-		case path == "/":
-			want(r, "volumes", sum.CountStats.NumVolume, int64(len(c.volumes)))
-			want(r, "buckets", sum.CountStats.NumBucket, int64(len(c.buckets)))
-			want(r, "sub-paths", u.SubPathCount, int64(len(c.volumes)))
-		case strings.Count(path, "/") == 1:
-			want(r, path+": buckets", sum.CountStats.NumBucket, c.volumes[path[1:]].buckets)
-			want(r, path+": sub-paths", u.SubPathCount, c.volumes[path[1:]].buckets)
-		default:
-			want(r, path+": sub-paths", u.SubPathCount, s.direct)
-			want(r, path+": direct", u.SizeDirectKey, s.directBytes)
-		}
-		if u.LastKey == "" {
-			want(r, path+": shown", int64(len(u.SubPaths)), u.SubPathCount)
-			below := max(u.SizeDirectKey, 0)
-			for _, p := range u.SubPaths {
-				if !p.IsKey {
-					below += p.Size
-					want(r, p.Path, p.Size, c.below[p.Path].bytes)
-				}
-			}
-			want(r, path+": sum", below, s.bytes)
-		}
-	}
-	state := get[query.ClusterStateResponse](r, "/clusterState")
-	want(r, "state", state, query.ClusterStateResponse{
-		Containers: int64(len(c.containers)), Volumes: int64(len(c.volumes)), Buckets: int64(len(c.buckets)), Keys: c.counts["keys"],
-		KeysPendingDeletion: c.counts["deleted"], DeletedDirs: c.counts["dirs"], OmServiceID: "om1", Snapshots: c.counts["snapshots"],
-	})
-	want(r, "volumes", len(get[query.VolumesResponse](r, "/volumes").Volumes), len(c.volumes))
-	buckets := get[query.BucketsResponse](r, "/buckets").Buckets
-	want(r, "buckets", len(buckets), len(c.buckets))
-}
-
-func (c *truth) checkKeys(r *rig) {
-	r.t.Helper()
-	want(r, "open", get[query.OpenSummaryResponse](r, "/keys/open/summary"), query.OpenSummaryResponse{
-		TotalOpenKeys: c.counts["open"], TotalReplicatedDataSize: c.bytes["open"], TotalUnreplicatedDataSize: c.bytes["open"],
-	})
-	want(r, "uploads", get[query.MPUSummaryResponse](r, "/keys/open/mpu/summary"), query.MPUSummaryResponse{
-		TotalOpenMPUKeys: c.counts["uploads"], TotalReplicatedDataSize: c.bytes["uploads"], TotalDataSize: c.bytes["uploads"],
-	})
-	want(r, "deleted", get[query.DeletedSummaryResponse](r, "/keys/deletePending/summary"), query.DeletedSummaryResponse{
-		TotalDeletedKeys: c.counts["deleted"], TotalReplicatedDataSize: c.bytes["deleted"], TotalUnreplicatedDataSize: c.bytes["deleted"],
-	})
-	want(r, "deleted, listed", get[query.DeletedKeysResponse](r, "/keys/deletePending?limit=-1").UnreplicatedDataSize, c.bytes["deleted"])
-	p := get[query.PendingDeletionResponse](r, "/pendingDeletion?component=om")
-	want(r, "pending", p, query.PendingDeletionResponse{
-		PendingDirectorySize: c.bytes["pending"], PendingKeySize: c.bytes["deleted"], TotalSize: c.bytes["pending"] + c.bytes["deleted"],
-		PendingDirectories: c.counts["dirs"], PendingKeys: c.counts["pending"], SnapshotHeldSize: c.bytes["cells"],
-		SnapshotHeldNames: p.SnapshotHeldNames, ReclaimingSnapshots: c.counts["reclaims"],
-	})
-	dirs := get[query.DeletedDirsResponse](r, "/keys/deletePending/dirs?limit=-1")
-	want(r, "deleted directories", int64(len(dirs.DeletedDirInfo)), c.counts["dirs"])
-	want(r, "bytes in them", dirs.UnreplicatedDataSize, c.bytes["pending"])
-	all := get[query.ContainersResponse](r, "/containers?limit=-1").Data
-	want(r, "containers", all.TotalCount, int64(len(c.containers)))
-	for _, x := range all.Containers {
-		want(r, fmt.Sprintf("container %d", x.ContainerID), x.NumberOfKeys, int64(len(c.containers[x.ContainerID])))
-		keys := get[query.KeysResponse](r, fmt.Sprintf("/containers/%d/keys?limit=-1", x.ContainerID))
-		want(r, fmt.Sprintf("container %d", x.ContainerID), len(keys.Keys), len(c.containers[x.ContainerID]))
-		want(r, fmt.Sprintf("container %d", x.ContainerID), keys.TotalCount, x.NumberOfKeys)
-	}
-	listed := int64(0)
-	for _, b := range c.buckets {
-		l := get[query.ListKeysResponse](r, "/keys/listKeys?limit=-1&startPrefix="+escape(b.path))
-		listed += int64(len(l.Keys))
-		want(r, b.path+": bytes listed", l.UnReplicatedDataSize, c.below[b.path].bytes)
-	}
-	want(r, "keys listed", listed, c.counts["keys"]-c.counts["pending"])
-}
-
-func (c *truth) checkInsights(r *rig) {
-	r.t.Helper()
-	type bin struct {
-		bucket string
-		n      any
-	}
-	sizes, ages := map[bin]int64{}, map[bin]int64{}
-	var large, found []string
-	for _, e := range c.entries {
+		name := "directories"
 		if e.isKey {
-			size := int64(1024)
-			for size < int64(e.row.Size) {
-				size *= 2
+			name = "keys"
+			if e.deleted {
+				c.tally("pending", 0, e.row.Size)
 			}
-			sizes[bin{e.bucket, size}]++
-			ages[bin{e.bucket, time.UnixMilli(e.row.ModifiedMs).UTC().Format("2006-01")}] += int64(e.row.Size)
 		}
-		if e.isKey && !e.deleted && e.row.Size >= task.LargeFile {
-			large = append(large, fmt.Sprintf("%020d %s", 1<<60-e.row.Size, e.path))
-		}
-		if name := e.path[strings.LastIndexByte(e.path, '/')+1:]; !e.deleted && strings.Contains(name, "1") {
-			found = append(found, e.path)
-		}
+		c.tally(name, e.key.Bucket, e.row.Size)
 	}
-	for _, f := range get[[]query.FileCount](r, "/utilization/fileCount") {
-		want(r, fmt.Sprint("sizes of ", f), f.Count, sizes[bin{"/" + f.Volume + "/" + f.Bucket, f.FileSize}])
-		delete(sizes, bin{"/" + f.Volume + "/" + f.Bucket, f.FileSize})
+	for _, b := range c.buckets {
+		volume, _, _ := strings.Cut(b.path[1:], "/")
+		of := c.volumes[volume]
+		of.used += b.used()
+		of.names += b.names()
 	}
-	want(r, "sizes that are missing", len(sizes), 0)
-	for _, a := range get[query.AgeResponse](r, "/insights/age").Ages {
-		want(r, fmt.Sprint("age ", a), a.Bytes, ages[bin{"/" + a.Volume + "/" + a.Bucket, a.Month}])
-		delete(ages, bin{"/" + a.Volume + "/" + a.Bucket, a.Month})
-	}
-	want(r, "ages that are missing", len(ages), 0)
-	var got []string
-	for _, f := range get[query.LargestFilesResponse](r, "/insights/largest/files?limit=-1").Files {
-		got = append(got, fmt.Sprintf("%020d %s", 1<<60-uint64(f.Size), f.Path))
-	}
-	same(r, "largest files", got, large, true)
-	got = nil
-	for _, e := range get[query.SearchResponse](r, "/search?name=1&limit=-1").Entries {
-		got = append(got, e.Path)
-	}
-	same(r, "search", got, found, true)
-	var dirs []query.LargestDirectory
-	for path, s := range c.below {
-		if strings.Count(path, "/") < 2 {
-			continue
-		}
-		d := query.LargestDirectory{Path: path, Type: query.TypeDirectory, Size: s.bytes, Files: s.files, Directories: s.dirs}
-		if strings.Count(path, "/") == 2 {
-			d.Type = query.TypeBucket
-		}
-		dirs = append(dirs, d)
-	}
-	slices.SortFunc(dirs, func(a, b query.LargestDirectory) int {
-		return cmp.Or(cmp.Compare(b.Size, a.Size), strings.Compare(a.Path, b.Path))
-	})
-	largest := get[query.LargestDirectoriesResponse](r, "/insights/largest/directories?limit=7")
-	if !slices.Equal(largest.Directories, dirs[:min(7, len(dirs))]) {
-		r.t.Errorf("largest directories:\n%v, want\n%v", largest.Directories, dirs[:min(7, len(dirs))])
-	}
-	held := int64(0)
-	for _, b := range get[query.SnapshotSpaceResponse](r, "/snapshots/buckets").Buckets {
-		held += b.HeldBytes
-	}
-	want(r, "held by snapshots", held, c.bytes["cells"])
-	want(r, "snapshots", int64(len(get[query.SnapshotsResponse](r, "/snapshots").Snapshots)), c.counts["snapshots"]+c.counts["reclaims"])
-	want(r, "diffs", int64(len(get[query.DiffsResponse](r, "/snapshots/diffs").Diffs)), c.counts["diffs"])
 }
 
-// same compares lists, without regard to their order if sorted.
-func same(r *rig, what string, got, want []string, sorted bool) {
-	r.t.Helper()
-	if sorted {
-		got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
+// used is what of a bucket counts in its quota: rows of keys until they are
+// purged, parts of uploads, what snapshots alone hold.
+func (b *tBucket) used() int64 { return b.bytes["keys"] + b.bytes["uploads"] + b.bytes["cells"] }
+
+func (b *tBucket) names() int64 {
+	return b.counts["keys"] + b.counts["directories"] + b.counts["names"]
+}
+
+// snapshot counts what is in a snapshot.
+func (c *truth) snapshot(t *testing.T, v *generation.View, k schema.SnapshotKey, row *schemapb.Snapshot, deleted bool) {
+	name := "snapshots"
+	if deleted {
+		name = "reclaims"
 	}
-	if !slices.Equal(got, want) {
-		r.t.Errorf("%s:\n%q, want\n%q", what, got, want)
+	c.tally(name, k.Bucket, 0)
+	b := c.buckets[k.Bucket]
+	s := tSnapshot{bucket: k.Bucket, op: uint64(k.Op), deleted: deleted, keys: int64(row.UsedKeys), bytes: int64(row.UsedBytes)}
+	if cell := c.cells[schema.CellKey{Bucket: k.Bucket, First: k.Op, Last: k.Op}]; cell != nil && !deleted {
+		s.alone, s.names = int64(cell.Bytes), int64(cell.Names)
 	}
+	if !deleted && b.counts["dirs"] == 0 { // else some are deleted and not taken off yet
+		s.keys, s.bytes = 0, 0
+		volume, bucket, _ := strings.Cut(b.path[1:], "/")
+		of, err := v.Bucket(volume, bucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := v.View.At(k.Op).List(of, view.ListOptions{Limit: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			if e.Row.Kind == o3v1.EntryKind_ENTRY_KIND_KEY {
+				s.keys++
+				s.bytes += int64(e.Row.Size)
+			}
+		}
+	}
+	c.snapshots[fmt.Sprintf("%s/%s/%d", b.path, row.Name, k.Op)] = s
 }

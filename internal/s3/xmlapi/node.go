@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,9 +28,9 @@ func malformed(detail string) *Error {
 	return e
 }
 
-// read reads a whole body of at most limit bytes and parses it. root is the
-// name its first element must have.
-func read(body io.Reader, limit int, root string) (node, error) {
+// read reads a whole body of at most limit bytes and parses it. Its first
+// element must have one of the names of roots.
+func read(body io.Reader, limit int, roots ...string) (node, error) {
 	data, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
 	if err != nil {
 		return node{}, err
@@ -44,8 +45,8 @@ func read(body io.Reader, limit int, root string) (node, error) {
 	if err != nil {
 		return node{}, err
 	}
-	if n.name != root {
-		return node{}, malformed("the root element is " + n.name + ", not " + root)
+	if !slices.Contains(roots, n.name) {
+		return node{}, malformed("the root element is " + n.name + ", not " + roots[0])
 	}
 	return n, nil
 }

@@ -15,6 +15,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/proto"
+
+	o3v1 "o3/api/o3/v1"
 )
 
 var stamp = time.Date(2026, 11, 22, 3, 4, 5, 678_900_000, time.UTC)
@@ -51,6 +54,19 @@ func documents() map[string]Document {
 		"ACL of a group":          &AccessControlPolicy{owner, []Grant{{Grantee{URI: "http://acs.amazonaws.com/groups/global/AllUsers"}, "READ"}}},
 		"Versioning":              &Versioning{Status: "Enabled"},
 		"Versioning none":         &Versioning{},
+		"Lifecycle":               &Lifecycle{lifecycleRules()},
+	}
+}
+
+// lifecycleRules are one of each shape.
+func lifecycleRules() []*o3v1.LifecycleRule {
+	midnight := proto.Int64(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
+	return []*o3v1.LifecycleRule{
+		{Id: "a & b", Enabled: true, Prefix: proto.String("logs/<x>"), ExpireDays: proto.Int32(30)},
+		{Id: "everything", Filter: &o3v1.LifecycleFilter{}, ExpireDateMs: midnight, AbortDays: proto.Int32(7)},
+		{Id: "tag", Enabled: true, Filter: &o3v1.LifecycleFilter{Tags: []*o3v1.Pair{{Name: "k&", Value: ""}}}, ExpireDays: proto.Int32(1)},
+		{Id: "all", Enabled: true, Filter: &o3v1.LifecycleFilter{And: true, Prefix: proto.String(""), Tags: []*o3v1.Pair{{Name: "k", Value: "v"}, {Name: "l", Value: "w"}},
+			SizeGreaterThan: proto.Uint64(0), SizeLessThan: proto.Uint64(1<<64 - 1)}, ExpireDays: proto.Int32(1)},
 	}
 }
 

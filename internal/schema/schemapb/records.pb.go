@@ -1,4 +1,4 @@
-// The rows of the store, format 1. A value is one version byte (1) followed by
+// The rows of the store. A value is one version byte (1) followed by
 // one of these messages. Fields are append-only: numbers are never reused, no
 // maps (their order would differ between replicas).
 
@@ -25,6 +25,59 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// LifecyclePhase is the part of a bucket that a scan is at.
+type LifecyclePhase int32
+
+const (
+	LifecyclePhase_LIFECYCLE_PHASE_UNSPECIFIED LifecyclePhase = 0
+	LifecyclePhase_LIFECYCLE_PHASE_KEYS        LifecyclePhase = 1 // keys and directories, in the order of their paths
+	LifecyclePhase_LIFECYCLE_PHASE_UPLOADS     LifecyclePhase = 2 // multipart uploads, in the order of their rows
+	LifecyclePhase_LIFECYCLE_PHASE_DONE        LifecyclePhase = 3 // scanEndTime is set
+)
+
+// Enum value maps for LifecyclePhase.
+var (
+	LifecyclePhase_name = map[int32]string{
+		0: "LIFECYCLE_PHASE_UNSPECIFIED",
+		1: "LIFECYCLE_PHASE_KEYS",
+		2: "LIFECYCLE_PHASE_UPLOADS",
+		3: "LIFECYCLE_PHASE_DONE",
+	}
+	LifecyclePhase_value = map[string]int32{
+		"LIFECYCLE_PHASE_UNSPECIFIED": 0,
+		"LIFECYCLE_PHASE_KEYS":        1,
+		"LIFECYCLE_PHASE_UPLOADS":     2,
+		"LIFECYCLE_PHASE_DONE":        3,
+	}
+)
+
+func (x LifecyclePhase) Enum() *LifecyclePhase {
+	p := new(LifecyclePhase)
+	*p = x
+	return p
+}
+
+func (x LifecyclePhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LifecyclePhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_schema_schemapb_records_proto_enumTypes[0].Descriptor()
+}
+
+func (LifecyclePhase) Type() protoreflect.EnumType {
+	return &file_internal_schema_schemapb_records_proto_enumTypes[0]
+}
+
+func (x LifecyclePhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LifecyclePhase.Descriptor instead.
+func (LifecyclePhase) EnumDescriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{0}
+}
 
 // Position is the row of table meta that every apply rewrites.
 type Position struct {
@@ -270,6 +323,7 @@ type Bucket struct {
 	Versioning         uint32                 `protobuf:"varint,23,opt,name=versioning,proto3" json:"versioning,omitempty"`                            // 0: never enabled
 	JournalRows        uint64                 `protobuf:"varint,24,opt,name=journal_rows,json=journalRows,proto3" json:"journal_rows,omitempty"`
 	HistoryRows        uint64                 `protobuf:"varint,25,opt,name=history_rows,json=historyRows,proto3" json:"history_rows,omitempty"`
+	LifecycleUpdateId  uint64                 `protobuf:"varint,26,opt,name=lifecycle_update_id,json=lifecycleUpdateId,proto3" json:"lifecycle_update_id,omitempty"` // of its lifecycle configuration; 0: it has none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -475,6 +529,13 @@ func (x *Bucket) GetJournalRows() uint64 {
 func (x *Bucket) GetHistoryRows() uint64 {
 	if x != nil {
 		return x.HistoryRows
+	}
+	return 0
+}
+
+func (x *Bucket) GetLifecycleUpdateId() uint64 {
+	if x != nil {
+		return x.LifecycleUpdateId
 	}
 	return 0
 }
@@ -2336,6 +2397,586 @@ func (x *LogHold) GetOp() uint64 {
 	return 0
 }
 
+// LifecycleConfiguration is what a bucket was told about the expiry of its keys.
+type LifecycleConfiguration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*v1.LifecycleRule    `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`                           // as they were given, in that order
+	UpdateId      uint64                 `protobuf:"varint,2,opt,name=update_id,json=updateId,proto3" json:"update_id,omitempty"`    // the op that gave them: a scan under other rules is over
+	CreatedMs     int64                  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"` // of the first configuration since there was none
+	ModifiedMs    int64                  `protobuf:"varint,4,opt,name=modified_ms,json=modifiedMs,proto3" json:"modified_ms,omitempty"`
+	Owner         string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"` // who gave them
+	Volume        string                 `protobuf:"bytes,6,opt,name=volume,proto3" json:"volume,omitempty"`
+	Bucket        string                 `protobuf:"bytes,7,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleConfiguration) Reset() {
+	*x = LifecycleConfiguration{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleConfiguration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleConfiguration) ProtoMessage() {}
+
+func (x *LifecycleConfiguration) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleConfiguration.ProtoReflect.Descriptor instead.
+func (*LifecycleConfiguration) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LifecycleConfiguration) GetRules() []*v1.LifecycleRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *LifecycleConfiguration) GetUpdateId() uint64 {
+	if x != nil {
+		return x.UpdateId
+	}
+	return 0
+}
+
+func (x *LifecycleConfiguration) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *LifecycleConfiguration) GetModifiedMs() int64 {
+	if x != nil {
+		return x.ModifiedMs
+	}
+	return 0
+}
+
+func (x *LifecycleConfiguration) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *LifecycleConfiguration) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *LifecycleConfiguration) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+// LifecycleScanState is where the scan of a bucket stands: all before it is dealt
+// with. The first nine fields have the names of the design that scans follow.
+type LifecycleScanState struct {
+	state                          protoimpl.MessageState `protogen:"open.v1"`
+	BucketKey                      string                 `protobuf:"bytes,1,opt,name=bucketKey,proto3" json:"bucketKey,omitempty"` // /volume/bucket
+	BucketObjID                    uint64                 `protobuf:"varint,2,opt,name=bucketObjID,proto3" json:"bucketObjID,omitempty"`
+	LifecycleConfigurationUpdateID uint64                 `protobuf:"varint,3,opt,name=lifecycleConfigurationUpdateID,proto3" json:"lifecycleConfigurationUpdateID,omitempty"`
+	ScanStartTime                  uint64                 `protobuf:"varint,4,opt,name=scanStartTime,proto3" json:"scanStartTime,omitempty"` // milliseconds, by the time of commands
+	ScanEndTime                    uint64                 `protobuf:"varint,5,opt,name=scanEndTime,proto3" json:"scanEndTime,omitempty"`     // 0: not at its end
+	// The path of the last key that was scanned; in a file-system bucket one that ends
+	// in a slash is a directory that was left, with all that is below it.
+	LastScannedKey    string                   `protobuf:"bytes,6,opt,name=lastScannedKey,proto3" json:"lastScannedKey,omitempty"`
+	LastScannedDir    string                   `protobuf:"bytes,7,opt,name=lastScannedDir,proto3" json:"lastScannedDir,omitempty"`       // the directory of lastScannedKey, in a file-system bucket
+	LastScannedDirKey string                   `protobuf:"bytes,8,opt,name=lastScannedDirKey,proto3" json:"lastScannedDirKey,omitempty"` // its row: /bucket id/parent id/name
+	LastScannedMpuKey string                   `protobuf:"bytes,9,opt,name=lastScannedMpuKey,proto3" json:"lastScannedMpuKey,omitempty"` // name/upload id of the last multipart upload that was scanned
+	ScanID            uint64                   `protobuf:"varint,10,opt,name=scanID,proto3" json:"scanID,omitempty"`                     // never used again
+	Sequence          uint64                   `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`                 // commands that saved this scan; each names the one before
+	Phase             LifecyclePhase           `protobuf:"varint,12,opt,name=phase,proto3,enum=o3.schema.v1.LifecyclePhase" json:"phase,omitempty"`
+	CutoffTime        uint64                   `protobuf:"varint,13,opt,name=cutoffTime,proto3" json:"cutoffTime,omitempty"`       // what is due at this time, milliseconds, is due in the whole scan
+	Rules             []*LifecycleRuleCounters `protobuf:"bytes,14,rep,name=rules,proto3" json:"rules,omitempty"`                  // of those that found something, in the order of the configuration
+	ScannedRows       uint64                   `protobuf:"varint,15,opt,name=scannedRows,proto3" json:"scannedRows,omitempty"`     // that the scanner looked at
+	EstimatedRows     uint64                   `protobuf:"varint,16,opt,name=estimatedRows,proto3" json:"estimatedRows,omitempty"` // that there are to look at, as known at the start
+	SavedTime         uint64                   `protobuf:"varint,17,opt,name=savedTime,proto3" json:"savedTime,omitempty"`         // of the last command
+	LastError         string                   `protobuf:"bytes,18,opt,name=lastError,proto3" json:"lastError,omitempty"`
+	LastErrorTime     uint64                   `protobuf:"varint,19,opt,name=lastErrorTime,proto3" json:"lastErrorTime,omitempty"`
+	Previous          *LifecycleScanSummary    `protobuf:"bytes,20,opt,name=previous,proto3" json:"previous,omitempty"` // the last scan of this bucket that reached its end
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *LifecycleScanState) Reset() {
+	*x = LifecycleScanState{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleScanState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleScanState) ProtoMessage() {}
+
+func (x *LifecycleScanState) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleScanState.ProtoReflect.Descriptor instead.
+func (*LifecycleScanState) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LifecycleScanState) GetBucketKey() string {
+	if x != nil {
+		return x.BucketKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetBucketObjID() uint64 {
+	if x != nil {
+		return x.BucketObjID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLifecycleConfigurationUpdateID() uint64 {
+	if x != nil {
+		return x.LifecycleConfigurationUpdateID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetScanStartTime() uint64 {
+	if x != nil {
+		return x.ScanStartTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetScanEndTime() uint64 {
+	if x != nil {
+		return x.ScanEndTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLastScannedKey() string {
+	if x != nil {
+		return x.LastScannedKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedDir() string {
+	if x != nil {
+		return x.LastScannedDir
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedDirKey() string {
+	if x != nil {
+		return x.LastScannedDirKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastScannedMpuKey() string {
+	if x != nil {
+		return x.LastScannedMpuKey
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetScanID() uint64 {
+	if x != nil {
+		return x.ScanID
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetPhase() LifecyclePhase {
+	if x != nil {
+		return x.Phase
+	}
+	return LifecyclePhase_LIFECYCLE_PHASE_UNSPECIFIED
+}
+
+func (x *LifecycleScanState) GetCutoffTime() uint64 {
+	if x != nil {
+		return x.CutoffTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetRules() []*LifecycleRuleCounters {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *LifecycleScanState) GetScannedRows() uint64 {
+	if x != nil {
+		return x.ScannedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetEstimatedRows() uint64 {
+	if x != nil {
+		return x.EstimatedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetSavedTime() uint64 {
+	if x != nil {
+		return x.SavedTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *LifecycleScanState) GetLastErrorTime() uint64 {
+	if x != nil {
+		return x.LastErrorTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanState) GetPrevious() *LifecycleScanSummary {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+// LifecycleRuleCounters is what a rule did in a scan, counted when it was done.
+type LifecycleRuleCounters struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Rule           uint32                 `protobuf:"varint,1,opt,name=rule,proto3" json:"rule,omitempty"` // its place in the configuration, from 0
+	Id             string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	DeletedKeys    uint64                 `protobuf:"varint,3,opt,name=deletedKeys,proto3" json:"deletedKeys,omitempty"`
+	DeletedBytes   uint64                 `protobuf:"varint,4,opt,name=deletedBytes,proto3" json:"deletedBytes,omitempty"`
+	DeletedDirs    uint64                 `protobuf:"varint,5,opt,name=deletedDirs,proto3" json:"deletedDirs,omitempty"`
+	MovedKeys      uint64                 `protobuf:"varint,6,opt,name=movedKeys,proto3" json:"movedKeys,omitempty"` // to trash
+	MovedBytes     uint64                 `protobuf:"varint,7,opt,name=movedBytes,proto3" json:"movedBytes,omitempty"`
+	MovedDirs      uint64                 `protobuf:"varint,8,opt,name=movedDirs,proto3" json:"movedDirs,omitempty"`
+	AbortedUploads uint64                 `protobuf:"varint,9,opt,name=abortedUploads,proto3" json:"abortedUploads,omitempty"`
+	AbortedBytes   uint64                 `protobuf:"varint,10,opt,name=abortedBytes,proto3" json:"abortedBytes,omitempty"` // of their parts
+	Skipped        uint64                 `protobuf:"varint,11,opt,name=skipped,proto3" json:"skipped,omitempty"`           // changed, moved or gone since they were seen, or directories that were not empty
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LifecycleRuleCounters) Reset() {
+	*x = LifecycleRuleCounters{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleRuleCounters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleRuleCounters) ProtoMessage() {}
+
+func (x *LifecycleRuleCounters) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleRuleCounters.ProtoReflect.Descriptor instead.
+func (*LifecycleRuleCounters) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *LifecycleRuleCounters) GetRule() uint32 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LifecycleRuleCounters) GetDeletedKeys() uint64 {
+	if x != nil {
+		return x.DeletedKeys
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetDeletedBytes() uint64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetDeletedDirs() uint64 {
+	if x != nil {
+		return x.DeletedDirs
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedKeys() uint64 {
+	if x != nil {
+		return x.MovedKeys
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedBytes() uint64 {
+	if x != nil {
+		return x.MovedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetMovedDirs() uint64 {
+	if x != nil {
+		return x.MovedDirs
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetAbortedUploads() uint64 {
+	if x != nil {
+		return x.AbortedUploads
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetAbortedBytes() uint64 {
+	if x != nil {
+		return x.AbortedBytes
+	}
+	return 0
+}
+
+func (x *LifecycleRuleCounters) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+// LifecycleScanSummary is what is kept of a scan when the next begins.
+type LifecycleScanSummary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ScanID        uint64                 `protobuf:"varint,1,opt,name=scanID,proto3" json:"scanID,omitempty"`
+	ScanStartTime uint64                 `protobuf:"varint,2,opt,name=scanStartTime,proto3" json:"scanStartTime,omitempty"`
+	ScanEndTime   uint64                 `protobuf:"varint,3,opt,name=scanEndTime,proto3" json:"scanEndTime,omitempty"`
+	ScannedRows   uint64                 `protobuf:"varint,4,opt,name=scannedRows,proto3" json:"scannedRows,omitempty"`
+	Commands      uint64                 `protobuf:"varint,5,opt,name=commands,proto3" json:"commands,omitempty"`
+	Total         *LifecycleRuleCounters `protobuf:"bytes,6,opt,name=total,proto3" json:"total,omitempty"` // of all rules
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleScanSummary) Reset() {
+	*x = LifecycleScanSummary{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleScanSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleScanSummary) ProtoMessage() {}
+
+func (x *LifecycleScanSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleScanSummary.ProtoReflect.Descriptor instead.
+func (*LifecycleScanSummary) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LifecycleScanSummary) GetScanID() uint64 {
+	if x != nil {
+		return x.ScanID
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScanStartTime() uint64 {
+	if x != nil {
+		return x.ScanStartTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScanEndTime() uint64 {
+	if x != nil {
+		return x.ScanEndTime
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetScannedRows() uint64 {
+	if x != nil {
+		return x.ScannedRows
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetCommands() uint64 {
+	if x != nil {
+		return x.Commands
+	}
+	return 0
+}
+
+func (x *LifecycleScanSummary) GetTotal() *LifecycleRuleCounters {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+// LifecycleSuspension stops lifecycle scans: of one bucket, or (under bucket 0) all.
+type LifecycleSuspension struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SinceMs       int64                  `protobuf:"varint,1,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"` // who suspended them
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Volume        string                 `protobuf:"bytes,4,opt,name=volume,proto3" json:"volume,omitempty"` // of one bucket
+	Bucket        string                 `protobuf:"bytes,5,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleSuspension) Reset() {
+	*x = LifecycleSuspension{}
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleSuspension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleSuspension) ProtoMessage() {}
+
+func (x *LifecycleSuspension) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_schema_schemapb_records_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleSuspension.ProtoReflect.Descriptor instead.
+func (*LifecycleSuspension) Descriptor() ([]byte, []int) {
+	return file_internal_schema_schemapb_records_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *LifecycleSuspension) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *LifecycleSuspension) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *LifecycleSuspension) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LifecycleSuspension) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *LifecycleSuspension) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
 var File_internal_schema_schemapb_records_proto protoreflect.FileDescriptor
 
 const file_internal_schema_schemapb_records_proto_rawDesc = "" +
@@ -2367,7 +3008,7 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"used_names\x18\t \x01(\x04R\tusedNames\x12\x18\n" +
 	"\abuckets\x18\n" +
 	" \x01(\x04R\abuckets\x12$\n" +
-	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\xc4\x06\n" +
+	"\x06grants\x18\v \x03(\v2\f.o3.v1.GrantR\x06grants\"\xf4\x06\n" +
 	"\x06Bucket\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\x04R\bobjectId\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x04R\x05since\x12\x16\n" +
@@ -2401,7 +3042,8 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"versioning\x18\x17 \x01(\rR\n" +
 	"versioning\x12!\n" +
 	"\fjournal_rows\x18\x18 \x01(\x04R\vjournalRows\x12!\n" +
-	"\fhistory_rows\x18\x19 \x01(\x04R\vhistoryRows\"\xf4\x03\n" +
+	"\fhistory_rows\x18\x19 \x01(\x04R\vhistoryRows\x12.\n" +
+	"\x13lifecycle_update_id\x18\x1a \x01(\x04R\x11lifecycleUpdateId\"\xf4\x03\n" +
 	"\x05Entry\x12$\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x10.o3.v1.EntryKindR\x04kind\x12\x1b\n" +
 	"\tobject_id\x18\x02 \x01(\x04R\bobjectId\x12\x14\n" +
@@ -2574,7 +3216,74 @@ const file_internal_schema_schemapb_records_proto_rawDesc = "" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x19\n" +
 	"\buntil_ms\x18\x03 \x01(\x03R\auntilMs\x12\x14\n" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x0e\n" +
-	"\x02op\x18\x05 \x01(\x04R\x02opB\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
+	"\x02op\x18\x05 \x01(\x04R\x02op\"\xe7\x01\n" +
+	"\x16LifecycleConfiguration\x12*\n" +
+	"\x05rules\x18\x01 \x03(\v2\x14.o3.v1.LifecycleRuleR\x05rules\x12\x1b\n" +
+	"\tupdate_id\x18\x02 \x01(\x04R\bupdateId\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\x12\x1f\n" +
+	"\vmodified_ms\x18\x04 \x01(\x03R\n" +
+	"modifiedMs\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06volume\x18\x06 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\a \x01(\tR\x06bucket\"\xbd\x06\n" +
+	"\x12LifecycleScanState\x12\x1c\n" +
+	"\tbucketKey\x18\x01 \x01(\tR\tbucketKey\x12 \n" +
+	"\vbucketObjID\x18\x02 \x01(\x04R\vbucketObjID\x12F\n" +
+	"\x1elifecycleConfigurationUpdateID\x18\x03 \x01(\x04R\x1elifecycleConfigurationUpdateID\x12$\n" +
+	"\rscanStartTime\x18\x04 \x01(\x04R\rscanStartTime\x12 \n" +
+	"\vscanEndTime\x18\x05 \x01(\x04R\vscanEndTime\x12&\n" +
+	"\x0elastScannedKey\x18\x06 \x01(\tR\x0elastScannedKey\x12&\n" +
+	"\x0elastScannedDir\x18\a \x01(\tR\x0elastScannedDir\x12,\n" +
+	"\x11lastScannedDirKey\x18\b \x01(\tR\x11lastScannedDirKey\x12,\n" +
+	"\x11lastScannedMpuKey\x18\t \x01(\tR\x11lastScannedMpuKey\x12\x16\n" +
+	"\x06scanID\x18\n" +
+	" \x01(\x04R\x06scanID\x12\x1a\n" +
+	"\bsequence\x18\v \x01(\x04R\bsequence\x122\n" +
+	"\x05phase\x18\f \x01(\x0e2\x1c.o3.schema.v1.LifecyclePhaseR\x05phase\x12\x1e\n" +
+	"\n" +
+	"cutoffTime\x18\r \x01(\x04R\n" +
+	"cutoffTime\x129\n" +
+	"\x05rules\x18\x0e \x03(\v2#.o3.schema.v1.LifecycleRuleCountersR\x05rules\x12 \n" +
+	"\vscannedRows\x18\x0f \x01(\x04R\vscannedRows\x12$\n" +
+	"\restimatedRows\x18\x10 \x01(\x04R\restimatedRows\x12\x1c\n" +
+	"\tsavedTime\x18\x11 \x01(\x04R\tsavedTime\x12\x1c\n" +
+	"\tlastError\x18\x12 \x01(\tR\tlastError\x12$\n" +
+	"\rlastErrorTime\x18\x13 \x01(\x04R\rlastErrorTime\x12>\n" +
+	"\bprevious\x18\x14 \x01(\v2\".o3.schema.v1.LifecycleScanSummaryR\bprevious\"\xe5\x02\n" +
+	"\x15LifecycleRuleCounters\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\rR\x04rule\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
+	"\vdeletedKeys\x18\x03 \x01(\x04R\vdeletedKeys\x12\"\n" +
+	"\fdeletedBytes\x18\x04 \x01(\x04R\fdeletedBytes\x12 \n" +
+	"\vdeletedDirs\x18\x05 \x01(\x04R\vdeletedDirs\x12\x1c\n" +
+	"\tmovedKeys\x18\x06 \x01(\x04R\tmovedKeys\x12\x1e\n" +
+	"\n" +
+	"movedBytes\x18\a \x01(\x04R\n" +
+	"movedBytes\x12\x1c\n" +
+	"\tmovedDirs\x18\b \x01(\x04R\tmovedDirs\x12&\n" +
+	"\x0eabortedUploads\x18\t \x01(\x04R\x0eabortedUploads\x12\"\n" +
+	"\fabortedBytes\x18\n" +
+	" \x01(\x04R\fabortedBytes\x12\x18\n" +
+	"\askipped\x18\v \x01(\x04R\askipped\"\xef\x01\n" +
+	"\x14LifecycleScanSummary\x12\x16\n" +
+	"\x06scanID\x18\x01 \x01(\x04R\x06scanID\x12$\n" +
+	"\rscanStartTime\x18\x02 \x01(\x04R\rscanStartTime\x12 \n" +
+	"\vscanEndTime\x18\x03 \x01(\x04R\vscanEndTime\x12 \n" +
+	"\vscannedRows\x18\x04 \x01(\x04R\vscannedRows\x12\x1a\n" +
+	"\bcommands\x18\x05 \x01(\x04R\bcommands\x129\n" +
+	"\x05total\x18\x06 \x01(\v2#.o3.schema.v1.LifecycleRuleCountersR\x05total\"\x8e\x01\n" +
+	"\x13LifecycleSuspension\x12\x19\n" +
+	"\bsince_ms\x18\x01 \x01(\x03R\asinceMs\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06volume\x18\x04 \x01(\tR\x06volume\x12\x16\n" +
+	"\x06bucket\x18\x05 \x01(\tR\x06bucket*\x82\x01\n" +
+	"\x0eLifecyclePhase\x12\x1f\n" +
+	"\x1bLIFECYCLE_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14LIFECYCLE_PHASE_KEYS\x10\x01\x12\x1b\n" +
+	"\x17LIFECYCLE_PHASE_UPLOADS\x10\x02\x12\x18\n" +
+	"\x14LIFECYCLE_PHASE_DONE\x10\x03B\x1dZ\x1bo3/internal/schema/schemapbb\x06proto3"
 
 var (
 	file_internal_schema_schemapb_records_proto_rawDescOnce sync.Once
@@ -2588,64 +3297,77 @@ func file_internal_schema_schemapb_records_proto_rawDescGZIP() []byte {
 	return file_internal_schema_schemapb_records_proto_rawDescData
 }
 
-var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_internal_schema_schemapb_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_internal_schema_schemapb_records_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_internal_schema_schemapb_records_proto_goTypes = []any{
-	(*Position)(nil),      // 0: o3.schema.v1.Position
-	(*Volume)(nil),        // 1: o3.schema.v1.Volume
-	(*Bucket)(nil),        // 2: o3.schema.v1.Bucket
-	(*Entry)(nil),         // 3: o3.schema.v1.Entry
-	(*Dir)(nil),           // 4: o3.schema.v1.Dir
-	(*Refs)(nil),          // 5: o3.schema.v1.Refs
-	(*Small)(nil),         // 6: o3.schema.v1.Small
-	(*Extents)(nil),       // 7: o3.schema.v1.Extents
-	(*Upload)(nil),        // 8: o3.schema.v1.Upload
-	(*Part)(nil),          // 9: o3.schema.v1.Part
-	(*OpenKey)(nil),       // 10: o3.schema.v1.OpenKey
-	(*DeletedBlocks)(nil), // 11: o3.schema.v1.DeletedBlocks
-	(*DeletedDir)(nil),    // 12: o3.schema.v1.DeletedDir
-	(*User)(nil),          // 13: o3.schema.v1.User
-	(*AccessKey)(nil),     // 14: o3.schema.v1.AccessKey
-	(*Client)(nil),        // 15: o3.schema.v1.Client
-	(*Answer)(nil),        // 16: o3.schema.v1.Answer
-	(*Counters)(nil),      // 17: o3.schema.v1.Counters
-	(*Snapshot)(nil),      // 18: o3.schema.v1.Snapshot
-	(*SnapshotName)(nil),  // 19: o3.schema.v1.SnapshotName
-	(*Reclaim)(nil),       // 20: o3.schema.v1.Reclaim
-	(*Touch)(nil),         // 21: o3.schema.v1.Touch
-	(*Cell)(nil),          // 22: o3.schema.v1.Cell
-	(*CellEnd)(nil),       // 23: o3.schema.v1.CellEnd
-	(*DiffJob)(nil),       // 24: o3.schema.v1.DiffJob
-	(*LogHold)(nil),       // 25: o3.schema.v1.LogHold
-	(*v1.Grant)(nil),      // 26: o3.v1.Grant
-	(*v1.Pair)(nil),       // 27: o3.v1.Pair
-	(v1.EntryKind)(0),     // 28: o3.v1.EntryKind
-	(*v1.Extent)(nil),     // 29: o3.v1.Extent
-	(*v1.Headers)(nil),    // 30: o3.v1.Headers
-	(*v1.Checksum)(nil),   // 31: o3.v1.Checksum
+	(LifecyclePhase)(0),            // 0: o3.schema.v1.LifecyclePhase
+	(*Position)(nil),               // 1: o3.schema.v1.Position
+	(*Volume)(nil),                 // 2: o3.schema.v1.Volume
+	(*Bucket)(nil),                 // 3: o3.schema.v1.Bucket
+	(*Entry)(nil),                  // 4: o3.schema.v1.Entry
+	(*Dir)(nil),                    // 5: o3.schema.v1.Dir
+	(*Refs)(nil),                   // 6: o3.schema.v1.Refs
+	(*Small)(nil),                  // 7: o3.schema.v1.Small
+	(*Extents)(nil),                // 8: o3.schema.v1.Extents
+	(*Upload)(nil),                 // 9: o3.schema.v1.Upload
+	(*Part)(nil),                   // 10: o3.schema.v1.Part
+	(*OpenKey)(nil),                // 11: o3.schema.v1.OpenKey
+	(*DeletedBlocks)(nil),          // 12: o3.schema.v1.DeletedBlocks
+	(*DeletedDir)(nil),             // 13: o3.schema.v1.DeletedDir
+	(*User)(nil),                   // 14: o3.schema.v1.User
+	(*AccessKey)(nil),              // 15: o3.schema.v1.AccessKey
+	(*Client)(nil),                 // 16: o3.schema.v1.Client
+	(*Answer)(nil),                 // 17: o3.schema.v1.Answer
+	(*Counters)(nil),               // 18: o3.schema.v1.Counters
+	(*Snapshot)(nil),               // 19: o3.schema.v1.Snapshot
+	(*SnapshotName)(nil),           // 20: o3.schema.v1.SnapshotName
+	(*Reclaim)(nil),                // 21: o3.schema.v1.Reclaim
+	(*Touch)(nil),                  // 22: o3.schema.v1.Touch
+	(*Cell)(nil),                   // 23: o3.schema.v1.Cell
+	(*CellEnd)(nil),                // 24: o3.schema.v1.CellEnd
+	(*DiffJob)(nil),                // 25: o3.schema.v1.DiffJob
+	(*LogHold)(nil),                // 26: o3.schema.v1.LogHold
+	(*LifecycleConfiguration)(nil), // 27: o3.schema.v1.LifecycleConfiguration
+	(*LifecycleScanState)(nil),     // 28: o3.schema.v1.LifecycleScanState
+	(*LifecycleRuleCounters)(nil),  // 29: o3.schema.v1.LifecycleRuleCounters
+	(*LifecycleScanSummary)(nil),   // 30: o3.schema.v1.LifecycleScanSummary
+	(*LifecycleSuspension)(nil),    // 31: o3.schema.v1.LifecycleSuspension
+	(*v1.Grant)(nil),               // 32: o3.v1.Grant
+	(*v1.Pair)(nil),                // 33: o3.v1.Pair
+	(v1.EntryKind)(0),              // 34: o3.v1.EntryKind
+	(*v1.Extent)(nil),              // 35: o3.v1.Extent
+	(*v1.Headers)(nil),             // 36: o3.v1.Headers
+	(*v1.Checksum)(nil),            // 37: o3.v1.Checksum
+	(*v1.LifecycleRule)(nil),       // 38: o3.v1.LifecycleRule
 }
 var file_internal_schema_schemapb_records_proto_depIdxs = []int32{
-	26, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
-	26, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
-	27, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
-	28, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
-	29, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
-	30, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
-	27, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
-	26, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
-	31, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
-	29, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
-	30, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
-	27, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
-	29, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
-	31, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
-	29, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
-	16, // 15: o3.schema.v1.Client.answers:type_name -> o3.schema.v1.Answer
-	18, // 16: o3.schema.v1.Reclaim.snapshot:type_name -> o3.schema.v1.Snapshot
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	32, // 0: o3.schema.v1.Volume.grants:type_name -> o3.v1.Grant
+	32, // 1: o3.schema.v1.Bucket.grants:type_name -> o3.v1.Grant
+	33, // 2: o3.schema.v1.Bucket.tags:type_name -> o3.v1.Pair
+	34, // 3: o3.schema.v1.Entry.kind:type_name -> o3.v1.EntryKind
+	35, // 4: o3.schema.v1.Entry.extents:type_name -> o3.v1.Extent
+	36, // 5: o3.schema.v1.Entry.headers:type_name -> o3.v1.Headers
+	33, // 6: o3.schema.v1.Entry.tags:type_name -> o3.v1.Pair
+	32, // 7: o3.schema.v1.Entry.grants:type_name -> o3.v1.Grant
+	37, // 8: o3.schema.v1.Entry.checksum:type_name -> o3.v1.Checksum
+	35, // 9: o3.schema.v1.Extents.extents:type_name -> o3.v1.Extent
+	36, // 10: o3.schema.v1.Upload.headers:type_name -> o3.v1.Headers
+	33, // 11: o3.schema.v1.Upload.tags:type_name -> o3.v1.Pair
+	35, // 12: o3.schema.v1.Part.extents:type_name -> o3.v1.Extent
+	37, // 13: o3.schema.v1.Part.checksum:type_name -> o3.v1.Checksum
+	35, // 14: o3.schema.v1.DeletedBlocks.extents:type_name -> o3.v1.Extent
+	17, // 15: o3.schema.v1.Client.answers:type_name -> o3.schema.v1.Answer
+	19, // 16: o3.schema.v1.Reclaim.snapshot:type_name -> o3.schema.v1.Snapshot
+	38, // 17: o3.schema.v1.LifecycleConfiguration.rules:type_name -> o3.v1.LifecycleRule
+	0,  // 18: o3.schema.v1.LifecycleScanState.phase:type_name -> o3.schema.v1.LifecyclePhase
+	29, // 19: o3.schema.v1.LifecycleScanState.rules:type_name -> o3.schema.v1.LifecycleRuleCounters
+	30, // 20: o3.schema.v1.LifecycleScanState.previous:type_name -> o3.schema.v1.LifecycleScanSummary
+	29, // 21: o3.schema.v1.LifecycleScanSummary.total:type_name -> o3.schema.v1.LifecycleRuleCounters
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_internal_schema_schemapb_records_proto_init() }
@@ -2658,13 +3380,14 @@ func file_internal_schema_schemapb_records_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_schema_schemapb_records_proto_rawDesc), len(file_internal_schema_schemapb_records_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   26,
+			NumEnums:      1,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_internal_schema_schemapb_records_proto_goTypes,
 		DependencyIndexes: file_internal_schema_schemapb_records_proto_depIdxs,
+		EnumInfos:         file_internal_schema_schemapb_records_proto_enumTypes,
 		MessageInfos:      file_internal_schema_schemapb_records_proto_msgTypes,
 	}.Build()
 	File_internal_schema_schemapb_records_proto = out.File

@@ -115,6 +115,22 @@ const (
 	OMListDiffsProcedure = "/o3.v1.OM/ListDiffs"
 	// OMForgetDiffProcedure is the fully-qualified name of the OM's ForgetDiff RPC.
 	OMForgetDiffProcedure = "/o3.v1.OM/ForgetDiff"
+	// OMSetLifecycleProcedure is the fully-qualified name of the OM's SetLifecycle RPC.
+	OMSetLifecycleProcedure = "/o3.v1.OM/SetLifecycle"
+	// OMGetLifecycleProcedure is the fully-qualified name of the OM's GetLifecycle RPC.
+	OMGetLifecycleProcedure = "/o3.v1.OM/GetLifecycle"
+	// OMDeleteLifecycleProcedure is the fully-qualified name of the OM's DeleteLifecycle RPC.
+	OMDeleteLifecycleProcedure = "/o3.v1.OM/DeleteLifecycle"
+	// OMLifecycleStatusProcedure is the fully-qualified name of the OM's LifecycleStatus RPC.
+	OMLifecycleStatusProcedure = "/o3.v1.OM/LifecycleStatus"
+	// OMPreviewLifecycleProcedure is the fully-qualified name of the OM's PreviewLifecycle RPC.
+	OMPreviewLifecycleProcedure = "/o3.v1.OM/PreviewLifecycle"
+	// OMSuspendLifecycleProcedure is the fully-qualified name of the OM's SuspendLifecycle RPC.
+	OMSuspendLifecycleProcedure = "/o3.v1.OM/SuspendLifecycle"
+	// OMResumeLifecycleProcedure is the fully-qualified name of the OM's ResumeLifecycle RPC.
+	OMResumeLifecycleProcedure = "/o3.v1.OM/ResumeLifecycle"
+	// OMRunLifecycleProcedure is the fully-qualified name of the OM's RunLifecycle RPC.
+	OMRunLifecycleProcedure = "/o3.v1.OM/RunLifecycle"
 	// OMCreateUserProcedure is the fully-qualified name of the OM's CreateUser RPC.
 	OMCreateUserProcedure = "/o3.v1.OM/CreateUser"
 	// OMListUsersProcedure is the fully-qualified name of the OM's ListUsers RPC.
@@ -200,6 +216,23 @@ type OMClient interface {
 	ListDiffs(context.Context, *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error)
 	// ForgetDiff drops a job that is over, and its report.
 	ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error)
+	// The lifecycle configuration of a bucket, for its owner and for admins. A new
+	// one replaces the old one whole; rules without an id get one.
+	SetLifecycle(context.Context, *v1.SetLifecycleRequest) (*v1.SetLifecycleResponse, error)
+	GetLifecycle(context.Context, *v1.GetLifecycleRequest) (*v1.GetLifecycleResponse, error)
+	// DeleteLifecycle succeeds also where there is none.
+	DeleteLifecycle(context.Context, *v1.DeleteLifecycleRequest) (*v1.DeleteLifecycleResponse, error)
+	// LifecycleStatus tells where lifecycle scans stand: a page of all buckets that
+	// have rules, for admins, or one bucket, for who controls it.
+	LifecycleStatus(context.Context, *v1.LifecycleStatusRequest) (*v1.LifecycleStatusResponse, error)
+	// PreviewLifecycle tells what a scan would do, and changes nothing. It looks at
+	// a part of the bucket; call again with next_token until there is none, and add up.
+	PreviewLifecycle(context.Context, *v1.PreviewLifecycleRequest) (*v1.PreviewLifecycleResponse, error)
+	// SuspendLifecycle stops the scans of a bucket, or of all, where they stand.
+	SuspendLifecycle(context.Context, *v1.SuspendLifecycleRequest) (*v1.SuspendLifecycleResponse, error)
+	ResumeLifecycle(context.Context, *v1.ResumeLifecycleRequest) (*v1.ResumeLifecycleResponse, error)
+	// RunLifecycle begins a scan of a bucket now instead of when it is due.
+	RunLifecycle(context.Context, *v1.RunLifecycleRequest) (*v1.RunLifecycleResponse, error)
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
 	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
@@ -469,6 +502,54 @@ func NewOMClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.
 			connect.WithSchema(oMMethods.ByName("ForgetDiff")),
 			connect.WithClientOptions(opts...),
 		),
+		setLifecycle: connect.NewClient[v1.SetLifecycleRequest, v1.SetLifecycleResponse](
+			httpClient,
+			baseURL+OMSetLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("SetLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		getLifecycle: connect.NewClient[v1.GetLifecycleRequest, v1.GetLifecycleResponse](
+			httpClient,
+			baseURL+OMGetLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("GetLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteLifecycle: connect.NewClient[v1.DeleteLifecycleRequest, v1.DeleteLifecycleResponse](
+			httpClient,
+			baseURL+OMDeleteLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("DeleteLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		lifecycleStatus: connect.NewClient[v1.LifecycleStatusRequest, v1.LifecycleStatusResponse](
+			httpClient,
+			baseURL+OMLifecycleStatusProcedure,
+			connect.WithSchema(oMMethods.ByName("LifecycleStatus")),
+			connect.WithClientOptions(opts...),
+		),
+		previewLifecycle: connect.NewClient[v1.PreviewLifecycleRequest, v1.PreviewLifecycleResponse](
+			httpClient,
+			baseURL+OMPreviewLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("PreviewLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		suspendLifecycle: connect.NewClient[v1.SuspendLifecycleRequest, v1.SuspendLifecycleResponse](
+			httpClient,
+			baseURL+OMSuspendLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("SuspendLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		resumeLifecycle: connect.NewClient[v1.ResumeLifecycleRequest, v1.ResumeLifecycleResponse](
+			httpClient,
+			baseURL+OMResumeLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("ResumeLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
+		runLifecycle: connect.NewClient[v1.RunLifecycleRequest, v1.RunLifecycleResponse](
+			httpClient,
+			baseURL+OMRunLifecycleProcedure,
+			connect.WithSchema(oMMethods.ByName("RunLifecycle")),
+			connect.WithClientOptions(opts...),
+		),
 		createUser: connect.NewClient[v1.CreateUserRequest, v1.CreateUserResponse](
 			httpClient,
 			baseURL+OMCreateUserProcedure,
@@ -570,61 +651,69 @@ func NewOMClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.
 
 // oMClient implements OMClient.
 type oMClient struct {
-	createVolume    *connect.Client[v1.CreateVolumeRequest, v1.CreateVolumeResponse]
-	getVolume       *connect.Client[v1.GetVolumeRequest, v1.GetVolumeResponse]
-	listVolumes     *connect.Client[v1.ListVolumesRequest, v1.ListVolumesResponse]
-	updateVolume    *connect.Client[v1.UpdateVolumeRequest, v1.UpdateVolumeResponse]
-	deleteVolume    *connect.Client[v1.DeleteVolumeRequest, v1.DeleteVolumeResponse]
-	createBucket    *connect.Client[v1.CreateBucketRequest, v1.CreateBucketResponse]
-	getBucket       *connect.Client[v1.GetBucketRequest, v1.GetBucketResponse]
-	listBuckets     *connect.Client[v1.ListBucketsRequest, v1.ListBucketsResponse]
-	updateBucket    *connect.Client[v1.UpdateBucketRequest, v1.UpdateBucketResponse]
-	deleteBucket    *connect.Client[v1.DeleteBucketRequest, v1.DeleteBucketResponse]
-	openKey         *connect.Client[v1.OpenKeyRequest, v1.OpenKeyResponse]
-	commitKey       *connect.Client[v1.CommitKeyRequest, v1.CommitKeyResponse]
-	abandonKey      *connect.Client[v1.AbandonKeyRequest, v1.AbandonKeyResponse]
-	getKey          *connect.Client[v1.GetKeyRequest, v1.GetKeyResponse]
-	listKeys        *connect.Client[v1.ListKeysRequest, v1.ListKeysResponse]
-	deleteKeys      *connect.Client[v1.DeleteKeysRequest, v1.DeleteKeysResponse]
-	renameKey       *connect.Client[v1.RenameKeyRequest, v1.RenameKeyResponse]
-	copyKey         *connect.Client[v1.CopyKeyRequest, v1.CopyKeyResponse]
-	updateKey       *connect.Client[v1.UpdateKeyRequest, v1.UpdateKeyResponse]
-	createDirectory *connect.Client[v1.CreateDirectoryRequest, v1.CreateDirectoryResponse]
-	createUpload    *connect.Client[v1.CreateUploadRequest, v1.CreateUploadResponse]
-	commitPart      *connect.Client[v1.CommitPartRequest, v1.CommitPartResponse]
-	copyPart        *connect.Client[v1.CopyPartRequest, v1.CopyPartResponse]
-	getUpload       *connect.Client[v1.GetUploadRequest, v1.GetUploadResponse]
-	listUploads     *connect.Client[v1.ListUploadsRequest, v1.ListUploadsResponse]
-	listParts       *connect.Client[v1.ListPartsRequest, v1.ListPartsResponse]
-	completeUpload  *connect.Client[v1.CompleteUploadRequest, v1.CompleteUploadResponse]
-	abortUpload     *connect.Client[v1.AbortUploadRequest, v1.AbortUploadResponse]
-	createSnapshot  *connect.Client[v1.CreateSnapshotRequest, v1.CreateSnapshotResponse]
-	getSnapshot     *connect.Client[v1.GetSnapshotRequest, v1.GetSnapshotResponse]
-	listSnapshots   *connect.Client[v1.ListSnapshotsRequest, v1.ListSnapshotsResponse]
-	renameSnapshot  *connect.Client[v1.RenameSnapshotRequest, v1.RenameSnapshotResponse]
-	deleteSnapshot  *connect.Client[v1.DeleteSnapshotRequest, v1.DeleteSnapshotResponse]
-	restoreSnapshot *connect.Client[v1.RestoreSnapshotRequest, v1.RestoreSnapshotResponse]
-	submitDiff      *connect.Client[v1.SubmitDiffRequest, v1.SubmitDiffResponse]
-	getDiff         *connect.Client[v1.GetDiffRequest, v1.GetDiffResponse]
-	cancelDiff      *connect.Client[v1.CancelDiffRequest, v1.CancelDiffResponse]
-	listDiffs       *connect.Client[v1.ListDiffsRequest, v1.ListDiffsResponse]
-	forgetDiff      *connect.Client[v1.ForgetDiffRequest, v1.ForgetDiffResponse]
-	createUser      *connect.Client[v1.CreateUserRequest, v1.CreateUserResponse]
-	listUsers       *connect.Client[v1.ListUsersRequest, v1.ListUsersResponse]
-	updateUser      *connect.Client[v1.UpdateUserRequest, v1.UpdateUserResponse]
-	deleteUser      *connect.Client[v1.DeleteUserRequest, v1.DeleteUserResponse]
-	createAccessKey *connect.Client[v1.CreateAccessKeyRequest, v1.CreateAccessKeyResponse]
-	listAccessKeys  *connect.Client[v1.ListAccessKeysRequest, v1.ListAccessKeysResponse]
-	revokeAccessKey *connect.Client[v1.RevokeAccessKeyRequest, v1.RevokeAccessKeyResponse]
-	status          *connect.Client[v1.StatusRequest, v1.StatusResponse]
-	blockStatus     *connect.Client[v1.BlockStatusRequest, v1.BlockStatusResponse]
-	startScrub      *connect.Client[v1.StartScrubRequest, v1.StartScrubResponse]
-	createImage     *connect.Client[v1.CreateImageRequest, v1.CreateImageResponse]
-	listImages      *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
-	deleteImage     *connect.Client[v1.DeleteImageRequest, v1.DeleteImageResponse]
-	exportImage     *connect.Client[v1.ExportImageRequest, v1.ExportImageResponse]
-	getExport       *connect.Client[v1.GetExportRequest, v1.GetExportResponse]
-	cancelExport    *connect.Client[v1.CancelExportRequest, v1.CancelExportResponse]
+	createVolume     *connect.Client[v1.CreateVolumeRequest, v1.CreateVolumeResponse]
+	getVolume        *connect.Client[v1.GetVolumeRequest, v1.GetVolumeResponse]
+	listVolumes      *connect.Client[v1.ListVolumesRequest, v1.ListVolumesResponse]
+	updateVolume     *connect.Client[v1.UpdateVolumeRequest, v1.UpdateVolumeResponse]
+	deleteVolume     *connect.Client[v1.DeleteVolumeRequest, v1.DeleteVolumeResponse]
+	createBucket     *connect.Client[v1.CreateBucketRequest, v1.CreateBucketResponse]
+	getBucket        *connect.Client[v1.GetBucketRequest, v1.GetBucketResponse]
+	listBuckets      *connect.Client[v1.ListBucketsRequest, v1.ListBucketsResponse]
+	updateBucket     *connect.Client[v1.UpdateBucketRequest, v1.UpdateBucketResponse]
+	deleteBucket     *connect.Client[v1.DeleteBucketRequest, v1.DeleteBucketResponse]
+	openKey          *connect.Client[v1.OpenKeyRequest, v1.OpenKeyResponse]
+	commitKey        *connect.Client[v1.CommitKeyRequest, v1.CommitKeyResponse]
+	abandonKey       *connect.Client[v1.AbandonKeyRequest, v1.AbandonKeyResponse]
+	getKey           *connect.Client[v1.GetKeyRequest, v1.GetKeyResponse]
+	listKeys         *connect.Client[v1.ListKeysRequest, v1.ListKeysResponse]
+	deleteKeys       *connect.Client[v1.DeleteKeysRequest, v1.DeleteKeysResponse]
+	renameKey        *connect.Client[v1.RenameKeyRequest, v1.RenameKeyResponse]
+	copyKey          *connect.Client[v1.CopyKeyRequest, v1.CopyKeyResponse]
+	updateKey        *connect.Client[v1.UpdateKeyRequest, v1.UpdateKeyResponse]
+	createDirectory  *connect.Client[v1.CreateDirectoryRequest, v1.CreateDirectoryResponse]
+	createUpload     *connect.Client[v1.CreateUploadRequest, v1.CreateUploadResponse]
+	commitPart       *connect.Client[v1.CommitPartRequest, v1.CommitPartResponse]
+	copyPart         *connect.Client[v1.CopyPartRequest, v1.CopyPartResponse]
+	getUpload        *connect.Client[v1.GetUploadRequest, v1.GetUploadResponse]
+	listUploads      *connect.Client[v1.ListUploadsRequest, v1.ListUploadsResponse]
+	listParts        *connect.Client[v1.ListPartsRequest, v1.ListPartsResponse]
+	completeUpload   *connect.Client[v1.CompleteUploadRequest, v1.CompleteUploadResponse]
+	abortUpload      *connect.Client[v1.AbortUploadRequest, v1.AbortUploadResponse]
+	createSnapshot   *connect.Client[v1.CreateSnapshotRequest, v1.CreateSnapshotResponse]
+	getSnapshot      *connect.Client[v1.GetSnapshotRequest, v1.GetSnapshotResponse]
+	listSnapshots    *connect.Client[v1.ListSnapshotsRequest, v1.ListSnapshotsResponse]
+	renameSnapshot   *connect.Client[v1.RenameSnapshotRequest, v1.RenameSnapshotResponse]
+	deleteSnapshot   *connect.Client[v1.DeleteSnapshotRequest, v1.DeleteSnapshotResponse]
+	restoreSnapshot  *connect.Client[v1.RestoreSnapshotRequest, v1.RestoreSnapshotResponse]
+	submitDiff       *connect.Client[v1.SubmitDiffRequest, v1.SubmitDiffResponse]
+	getDiff          *connect.Client[v1.GetDiffRequest, v1.GetDiffResponse]
+	cancelDiff       *connect.Client[v1.CancelDiffRequest, v1.CancelDiffResponse]
+	listDiffs        *connect.Client[v1.ListDiffsRequest, v1.ListDiffsResponse]
+	forgetDiff       *connect.Client[v1.ForgetDiffRequest, v1.ForgetDiffResponse]
+	setLifecycle     *connect.Client[v1.SetLifecycleRequest, v1.SetLifecycleResponse]
+	getLifecycle     *connect.Client[v1.GetLifecycleRequest, v1.GetLifecycleResponse]
+	deleteLifecycle  *connect.Client[v1.DeleteLifecycleRequest, v1.DeleteLifecycleResponse]
+	lifecycleStatus  *connect.Client[v1.LifecycleStatusRequest, v1.LifecycleStatusResponse]
+	previewLifecycle *connect.Client[v1.PreviewLifecycleRequest, v1.PreviewLifecycleResponse]
+	suspendLifecycle *connect.Client[v1.SuspendLifecycleRequest, v1.SuspendLifecycleResponse]
+	resumeLifecycle  *connect.Client[v1.ResumeLifecycleRequest, v1.ResumeLifecycleResponse]
+	runLifecycle     *connect.Client[v1.RunLifecycleRequest, v1.RunLifecycleResponse]
+	createUser       *connect.Client[v1.CreateUserRequest, v1.CreateUserResponse]
+	listUsers        *connect.Client[v1.ListUsersRequest, v1.ListUsersResponse]
+	updateUser       *connect.Client[v1.UpdateUserRequest, v1.UpdateUserResponse]
+	deleteUser       *connect.Client[v1.DeleteUserRequest, v1.DeleteUserResponse]
+	createAccessKey  *connect.Client[v1.CreateAccessKeyRequest, v1.CreateAccessKeyResponse]
+	listAccessKeys   *connect.Client[v1.ListAccessKeysRequest, v1.ListAccessKeysResponse]
+	revokeAccessKey  *connect.Client[v1.RevokeAccessKeyRequest, v1.RevokeAccessKeyResponse]
+	status           *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	blockStatus      *connect.Client[v1.BlockStatusRequest, v1.BlockStatusResponse]
+	startScrub       *connect.Client[v1.StartScrubRequest, v1.StartScrubResponse]
+	createImage      *connect.Client[v1.CreateImageRequest, v1.CreateImageResponse]
+	listImages       *connect.Client[v1.ListImagesRequest, v1.ListImagesResponse]
+	deleteImage      *connect.Client[v1.DeleteImageRequest, v1.DeleteImageResponse]
+	exportImage      *connect.Client[v1.ExportImageRequest, v1.ExportImageResponse]
+	getExport        *connect.Client[v1.GetExportRequest, v1.GetExportResponse]
+	cancelExport     *connect.Client[v1.CancelExportRequest, v1.CancelExportResponse]
 }
 
 // CreateVolume calls o3.v1.OM.CreateVolume.
@@ -978,6 +1067,78 @@ func (c *oMClient) ForgetDiff(ctx context.Context, req *v1.ForgetDiffRequest) (*
 	return nil, err
 }
 
+// SetLifecycle calls o3.v1.OM.SetLifecycle.
+func (c *oMClient) SetLifecycle(ctx context.Context, req *v1.SetLifecycleRequest) (*v1.SetLifecycleResponse, error) {
+	response, err := c.setLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetLifecycle calls o3.v1.OM.GetLifecycle.
+func (c *oMClient) GetLifecycle(ctx context.Context, req *v1.GetLifecycleRequest) (*v1.GetLifecycleResponse, error) {
+	response, err := c.getLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteLifecycle calls o3.v1.OM.DeleteLifecycle.
+func (c *oMClient) DeleteLifecycle(ctx context.Context, req *v1.DeleteLifecycleRequest) (*v1.DeleteLifecycleResponse, error) {
+	response, err := c.deleteLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// LifecycleStatus calls o3.v1.OM.LifecycleStatus.
+func (c *oMClient) LifecycleStatus(ctx context.Context, req *v1.LifecycleStatusRequest) (*v1.LifecycleStatusResponse, error) {
+	response, err := c.lifecycleStatus.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PreviewLifecycle calls o3.v1.OM.PreviewLifecycle.
+func (c *oMClient) PreviewLifecycle(ctx context.Context, req *v1.PreviewLifecycleRequest) (*v1.PreviewLifecycleResponse, error) {
+	response, err := c.previewLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SuspendLifecycle calls o3.v1.OM.SuspendLifecycle.
+func (c *oMClient) SuspendLifecycle(ctx context.Context, req *v1.SuspendLifecycleRequest) (*v1.SuspendLifecycleResponse, error) {
+	response, err := c.suspendLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ResumeLifecycle calls o3.v1.OM.ResumeLifecycle.
+func (c *oMClient) ResumeLifecycle(ctx context.Context, req *v1.ResumeLifecycleRequest) (*v1.ResumeLifecycleResponse, error) {
+	response, err := c.resumeLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RunLifecycle calls o3.v1.OM.RunLifecycle.
+func (c *oMClient) RunLifecycle(ctx context.Context, req *v1.RunLifecycleRequest) (*v1.RunLifecycleResponse, error) {
+	response, err := c.runLifecycle.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // CreateUser calls o3.v1.OM.CreateUser.
 func (c *oMClient) CreateUser(ctx context.Context, req *v1.CreateUserRequest) (*v1.CreateUserResponse, error) {
 	response, err := c.createUser.CallUnary(ctx, connect.NewRequest(req))
@@ -1173,6 +1334,23 @@ type OMHandler interface {
 	ListDiffs(context.Context, *v1.ListDiffsRequest) (*v1.ListDiffsResponse, error)
 	// ForgetDiff drops a job that is over, and its report.
 	ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error)
+	// The lifecycle configuration of a bucket, for its owner and for admins. A new
+	// one replaces the old one whole; rules without an id get one.
+	SetLifecycle(context.Context, *v1.SetLifecycleRequest) (*v1.SetLifecycleResponse, error)
+	GetLifecycle(context.Context, *v1.GetLifecycleRequest) (*v1.GetLifecycleResponse, error)
+	// DeleteLifecycle succeeds also where there is none.
+	DeleteLifecycle(context.Context, *v1.DeleteLifecycleRequest) (*v1.DeleteLifecycleResponse, error)
+	// LifecycleStatus tells where lifecycle scans stand: a page of all buckets that
+	// have rules, for admins, or one bucket, for who controls it.
+	LifecycleStatus(context.Context, *v1.LifecycleStatusRequest) (*v1.LifecycleStatusResponse, error)
+	// PreviewLifecycle tells what a scan would do, and changes nothing. It looks at
+	// a part of the bucket; call again with next_token until there is none, and add up.
+	PreviewLifecycle(context.Context, *v1.PreviewLifecycleRequest) (*v1.PreviewLifecycleResponse, error)
+	// SuspendLifecycle stops the scans of a bucket, or of all, where they stand.
+	SuspendLifecycle(context.Context, *v1.SuspendLifecycleRequest) (*v1.SuspendLifecycleResponse, error)
+	ResumeLifecycle(context.Context, *v1.ResumeLifecycleRequest) (*v1.ResumeLifecycleResponse, error)
+	// RunLifecycle begins a scan of a bucket now instead of when it is due.
+	RunLifecycle(context.Context, *v1.RunLifecycleRequest) (*v1.RunLifecycleResponse, error)
 	CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error)
 	ListUsers(context.Context, *v1.ListUsersRequest) (*v1.ListUsersResponse, error)
 	UpdateUser(context.Context, *v1.UpdateUserRequest) (*v1.UpdateUserResponse, error)
@@ -1438,6 +1616,54 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 		connect.WithSchema(oMMethods.ByName("ForgetDiff")),
 		connect.WithHandlerOptions(opts...),
 	)
+	oMSetLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMSetLifecycleProcedure,
+		svc.SetLifecycle,
+		connect.WithSchema(oMMethods.ByName("SetLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMGetLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMGetLifecycleProcedure,
+		svc.GetLifecycle,
+		connect.WithSchema(oMMethods.ByName("GetLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMDeleteLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMDeleteLifecycleProcedure,
+		svc.DeleteLifecycle,
+		connect.WithSchema(oMMethods.ByName("DeleteLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMLifecycleStatusHandler := connect.NewUnaryHandlerSimple(
+		OMLifecycleStatusProcedure,
+		svc.LifecycleStatus,
+		connect.WithSchema(oMMethods.ByName("LifecycleStatus")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMPreviewLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMPreviewLifecycleProcedure,
+		svc.PreviewLifecycle,
+		connect.WithSchema(oMMethods.ByName("PreviewLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMSuspendLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMSuspendLifecycleProcedure,
+		svc.SuspendLifecycle,
+		connect.WithSchema(oMMethods.ByName("SuspendLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMResumeLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMResumeLifecycleProcedure,
+		svc.ResumeLifecycle,
+		connect.WithSchema(oMMethods.ByName("ResumeLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
+	oMRunLifecycleHandler := connect.NewUnaryHandlerSimple(
+		OMRunLifecycleProcedure,
+		svc.RunLifecycle,
+		connect.WithSchema(oMMethods.ByName("RunLifecycle")),
+		connect.WithHandlerOptions(opts...),
+	)
 	oMCreateUserHandler := connect.NewUnaryHandlerSimple(
 		OMCreateUserProcedure,
 		svc.CreateUser,
@@ -1614,6 +1840,22 @@ func NewOMHandler(svc OMHandler, opts ...connect.HandlerOption) (string, http.Ha
 			oMListDiffsHandler.ServeHTTP(w, r)
 		case OMForgetDiffProcedure:
 			oMForgetDiffHandler.ServeHTTP(w, r)
+		case OMSetLifecycleProcedure:
+			oMSetLifecycleHandler.ServeHTTP(w, r)
+		case OMGetLifecycleProcedure:
+			oMGetLifecycleHandler.ServeHTTP(w, r)
+		case OMDeleteLifecycleProcedure:
+			oMDeleteLifecycleHandler.ServeHTTP(w, r)
+		case OMLifecycleStatusProcedure:
+			oMLifecycleStatusHandler.ServeHTTP(w, r)
+		case OMPreviewLifecycleProcedure:
+			oMPreviewLifecycleHandler.ServeHTTP(w, r)
+		case OMSuspendLifecycleProcedure:
+			oMSuspendLifecycleHandler.ServeHTTP(w, r)
+		case OMResumeLifecycleProcedure:
+			oMResumeLifecycleHandler.ServeHTTP(w, r)
+		case OMRunLifecycleProcedure:
+			oMRunLifecycleHandler.ServeHTTP(w, r)
 		case OMCreateUserProcedure:
 			oMCreateUserHandler.ServeHTTP(w, r)
 		case OMListUsersProcedure:
@@ -1809,6 +2051,38 @@ func (UnimplementedOMHandler) ListDiffs(context.Context, *v1.ListDiffsRequest) (
 
 func (UnimplementedOMHandler) ForgetDiff(context.Context, *v1.ForgetDiffRequest) (*v1.ForgetDiffResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ForgetDiff is not implemented"))
+}
+
+func (UnimplementedOMHandler) SetLifecycle(context.Context, *v1.SetLifecycleRequest) (*v1.SetLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.SetLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) GetLifecycle(context.Context, *v1.GetLifecycleRequest) (*v1.GetLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.GetLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) DeleteLifecycle(context.Context, *v1.DeleteLifecycleRequest) (*v1.DeleteLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.DeleteLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) LifecycleStatus(context.Context, *v1.LifecycleStatusRequest) (*v1.LifecycleStatusResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.LifecycleStatus is not implemented"))
+}
+
+func (UnimplementedOMHandler) PreviewLifecycle(context.Context, *v1.PreviewLifecycleRequest) (*v1.PreviewLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.PreviewLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) SuspendLifecycle(context.Context, *v1.SuspendLifecycleRequest) (*v1.SuspendLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.SuspendLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) ResumeLifecycle(context.Context, *v1.ResumeLifecycleRequest) (*v1.ResumeLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.ResumeLifecycle is not implemented"))
+}
+
+func (UnimplementedOMHandler) RunLifecycle(context.Context, *v1.RunLifecycleRequest) (*v1.RunLifecycleResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("o3.v1.OM.RunLifecycle is not implemented"))
 }
 
 func (UnimplementedOMHandler) CreateUser(context.Context, *v1.CreateUserRequest) (*v1.CreateUserResponse, error) {

@@ -71,8 +71,8 @@ export async function fileCounts() {
 
 /** Returns what there is of everything. */
 export async function totals() {
-  const [state, pending, open] = await Promise.all(
-    ["clusterState", "pendingDeletion?component=om", "keys/open/summary"].map(async (path) => (await ask(path)).body));
+  const [state, pending, open, expiry] = await Promise.all(
+    ["clusterState", "pendingDeletion?component=om", "keys/open/summary", "lifecycle/summary"].map(async (path) => (await ask(path)).body));
   return {
     volumes: state.volumes,
     buckets: state.buckets,
@@ -88,5 +88,9 @@ export async function totals() {
     pendingDirectoryBytes: pending.pendingDirectorySize,
     heldBytes: pending.snapshotHeldSize,
     heldNames: pending.snapshotHeldNames,
+    ruledBuckets: expiry.buckets,
+    unfinishedScans: expiry.unfinishedScans,
+    expiredKeys: expiry.deletedKeys + expiry.movedKeys,
+    expiredBytes: expiry.deletedBytes + expiry.movedBytes,
   };
 }

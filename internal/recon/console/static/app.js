@@ -2,7 +2,7 @@
 // its age, whatever happens.
 
 import { Failure, ask, fileCounts, totals } from "./api.js";
-import { showAge, showBanners, showProblem, showResult, showSizes, showSync, showTasks, showTotals } from "./view.js";
+import { showAge, showBanners, showProblem, showResult, showSizes, showSync, showTasks, showTotals, showWho } from "./view.js";
 import { clock, span, took, words } from "./format.js";
 
 const every = 3000;      // between two rounds, in milliseconds
@@ -13,6 +13,7 @@ const oldRounds = 2;     // when it is seen in so many rounds: a quiet OM makes 
 
 // What is known, and how it came to be.
 const known = {
+  who: undefined,        // who has signed in, and what they may
   sync: undefined,       // the last answer of /sync/status
   asOf: undefined,       // of when the totals are, in milliseconds since 1970
   index: "",             // of which generation and entry the totals are
@@ -52,11 +53,13 @@ const stopped = () => [401, 403, 429].includes(known.failure?.status);
 
 async function look() {
   try {
-    const { body } = await ask("sync/status");
-    known.sync = body;
+    known.who ??= (await ask("whoami")).body;
+    showWho(known.who);
+    known.sync = (await ask("sync/status")).body;
     known.failure = undefined;
   } catch (e) {
     known.failure = failure(e);
+    if (stopped()) known.who = undefined; // whoever asks next may be somebody else
     return;
   }
   const sync = known.sync, at = Date.now() - sync.ageMs;

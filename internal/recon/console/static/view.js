@@ -29,8 +29,17 @@ const written = {
   pendingKeyBytes: bytes,
   pendingDirectoryBytes: bytes,
   heldBytes: bytes,
+  expiredBytes: bytes,
+  unfinishedScans: (n) => `${things(n, "scan")} not at the end`,
   heldNames: (n) => `${things(n, "name")} that only they have`,
 };
+
+/** Shows who has signed in; nobody: nothing. */
+export function showWho(who) {
+  put($("who"), who ? `Signed in as ${who.user || "nobody"} (${words(who.role)})` : "");
+  $("who").title = who?.accessKey ? `with the access key ${who.accessKey}` : "";
+  $("sync").hidden = !who?.mayTrigger;
+}
 
 /** Shows what there is of everything. */
 export function showTotals(totals) {

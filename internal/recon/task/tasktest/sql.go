@@ -12,6 +12,7 @@ import (
 	"o3/internal/errs"
 	"o3/internal/fsm"
 	"o3/internal/kv"
+	"o3/internal/ns"
 	"o3/internal/recon/task"
 	"o3/internal/schema"
 )
@@ -119,4 +120,15 @@ func (s *SQL) Stats() map[string]int64 {
 		}
 	}
 	return out
+}
+
+// FileCounts calls f with each row of FILE_COUNT_BY_SIZE, in no order.
+func (s *SQL) FileCounts(f func(bucket ns.ObjectID, bin, count int64)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, c := range s.rows {
+		if bucket, bin, ok := task.ParseFileCount([]byte(k)); ok {
+			f(bucket, bin, c.At(0))
+		}
+	}
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the figures of docs/performance.md: run.sh [s3|namespace|snapshots|bootstrap|all] [flags of
+# Makes the figures of docs/performance.md: run.sh [s3|namespace|snapshots|bootstrap|recon|staging|lifecycle|all] [flags of
 # the command bench]. Takes about 20 minutes for s3 and 10 for namespace. Use a
 # machine that does nothing else.
 set -eu
@@ -12,6 +12,9 @@ all)
 	go run ./cmd/bench namespace "$@"
 	go run ./cmd/bench snapshots "$@"
 	go run ./cmd/bench bootstrap "$@"
+	go run ./cmd/bench recon "$@"
+	go run ./cmd/bench staging "$@"
+	go run ./cmd/bench lifecycle "$@"
 	;;
 *)
 	go run ./cmd/bench "$what" "$@"

@@ -18,7 +18,7 @@ func (s *settings) docs() error {
 		return err
 	}
 	text := string(raw)
-	for _, name := range []string{"s3", "namespace", "snapshots", "bootstrap"} {
+	for _, name := range []string{"s3", "namespace", "snapshots", "bootstrap", "recon", "staging", "lifecycle"} {
 		section, err := os.ReadFile(filepath.Join(s.out, name+".md"))
 		if errors.Is(err, fs.ErrNotExist) {
 			say("no results of %s: its section stays as it is", name)

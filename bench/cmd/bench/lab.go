@@ -35,6 +35,7 @@ type lab struct {
 	dir       string
 	o3        string // binaries
 	versitygw string
+	pinned    string   // the core of the load generator; "": any
 	notes     []string // what went wrong without spoiling a figure
 }
 
@@ -76,13 +77,14 @@ func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args.
 
 // server is a process under test.
 type server struct {
-	name string
-	s3   string // URL
-	om   string // URL; "" if it has none
-	cmd  *exec.Cmd
-	done chan error
-	log  *bytes.Buffer
-	took time.Duration // from the start to the first answer
+	name  string
+	s3    string // URL
+	om    string // URL; "" if it has none
+	recon string // URL; "" if it has none
+	cmd   *exec.Cmd
+	done  chan error
+	log   *bytes.Buffer
+	took  time.Duration // from the start to the first answer
 }
 
 func (s *server) pid() string { return strconv.Itoa(s.cmd.Process.Pid) }
@@ -221,7 +223,11 @@ func (l *lab) freon(ctx context.Context, s *server, endpoint string, args ...str
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	args = append([]string{"freon", "--json", args[0], "--endpoint", endpoint, "--server-pid", s.pid()}, args[1:]...)
-	c := exec.CommandContext(ctx, l.o3, args...)
+	program := l.o3
+	if l.pinned != "" {
+		program, args = "taskset", append([]string{"-c", l.pinned, l.o3}, args...)
+	}
+	c := exec.CommandContext(ctx, program, args...)
 	c.Env = append(os.Environ(), "O3_ACCESS_KEY="+accessKey, "O3_SECRET_KEY="+secretKey)
 	var out, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &out, &stderr

@@ -5,6 +5,9 @@
 //	go run ./cmd/bench s3          O3 beside versitygw, through S3
 //	go run ./cmd/bench namespace   the namespace beside raw Pebble; restart, memory, disk
 //	go run ./cmd/bench snapshots   snapshots and their diffs
+//	go run ./cmd/bench recon       Recon: rebuilds, following, what it costs the OM
+//	go run ./cmd/bench staging     Recon's stages: their cost beside rebuilds in place, the API meanwhile
+//	go run ./cmd/bench lifecycle   lifecycle scans
 //	go run ./cmd/bench profile     CPU profiles of the server under load
 //	go run ./cmd/bench docs        put the results into docs/performance.md
 //
@@ -50,7 +53,13 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what: s3, namespace, snapshots, bootstrap, profile or docs")
+		return fmt.Errorf("say what: s3, namespace, snapshots, bootstrap, recon, staging, lifecycle, profile or docs")
+	}
+	if args[0] == rebuildCommand && len(args) == 2 {
+		return rebuildHere(ctx, args[1])
+	}
+	if args[0] == stagingCommand && len(args) == 2 {
+		return stagingHere(ctx, args[1])
 	}
 	s, err := parse(args)
 	if err != nil {
@@ -62,10 +71,10 @@ func run(ctx context.Context, args []string) error {
 	if args[0] == "docs" {
 		return s.docs()
 	}
-	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "snapshots": s.snapshots, "bootstrap": s.bootstrap, "profile": s.profile}
+	commands := map[string]func(context.Context, *lab) error{"s3": s.s3, "namespace": s.namespace, "snapshots": s.snapshots, "bootstrap": s.bootstrap, "recon": s.recon, "staging": s.staging, "lifecycle": s.lifecycle, "profile": s.profile}
 	command, ok := commands[args[0]]
 	if !ok {
-		return fmt.Errorf("%q is none of s3, namespace, snapshots, bootstrap, profile, docs", args[0])
+		return fmt.Errorf("%q is none of s3, namespace, snapshots, bootstrap, recon, staging, lifecycle, profile, docs", args[0])
 	}
 	l, err := newLab(ctx, s)
 	if err != nil {
@@ -82,11 +91,11 @@ func parse(args []string) (*settings, error) {
 	f.DurationVar(&s.warmup, "warmup", time.Second, "time before it")
 	clients := f.String("clients", "1,32,128", "numbers of clients")
 	f.IntVar(&s.rounds, "rounds", 3, "how often each run is repeated; the median counts")
-	f.IntVar(&s.keys, "keys", 1_000_000, "keys of the namespace run, at most 10000000")
+	f.IntVar(&s.keys, "keys", 1_000_000, "keys of the namespace, the most where there are several; at most 10000000, of staging 100000000")
 	f.StringVar(&s.out, "out", "results", "where results go")
 	f.StringVar(&s.work, "work", "", "where temporary data go; default: the system's temporary directory")
 	f.BoolVar(&s.keep, "keep", false, "keep the temporary directory")
-	f.BoolVar(&s.profiles, "profiles", false, "save CPU profiles of the namespace in one process")
+	f.BoolVar(&s.profiles, "profiles", false, "save CPU profiles of the namespace in one process, and of a server with Recon")
 	f.Func("D", "key=value for the O3 server; may be repeated", func(v string) error { s.set = append(s.set, v); return nil })
 	if err := f.Parse(args[1:]); err != nil {
 		return nil, err
@@ -98,7 +107,11 @@ func parse(args []string) (*settings, error) {
 		}
 		s.clients = append(s.clients, n)
 	}
-	if s.duration <= 0 || s.duration > time.Minute || s.warmup < 0 || s.warmup > time.Minute || s.rounds < 1 || s.rounds > 9 || s.keys < 1000 || s.keys > 10_000_000 {
+	most := 10_000_000
+	if args[0] == "staging" {
+		most = 100_000_000
+	}
+	if s.duration <= 0 || s.duration > time.Minute || s.warmup < 0 || s.warmup > time.Minute || s.rounds < 1 || s.rounds > 9 || s.keys < 1000 || s.keys > most {
 		return nil, fmt.Errorf("a flag is out of its bounds: see --help")
 	}
 	here, err := os.Getwd()

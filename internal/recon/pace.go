@@ -2,12 +2,14 @@ package recon
 
 import (
 	"context"
+	"runtime"
 
 	"o3/internal/recon/staging"
 )
 
 // turn lets a thread of a rebuild read a batch, when the breaker lets it.
 func (s *Service) turn(ctx context.Context, st *stage) (rows int, done func(), err error) {
+	runtime.Gosched() // requests that wait for a processor come first
 	for {
 		s.pace(ctx, st)
 		s.mu.Lock()

@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/md5"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -42,7 +44,8 @@ type fixtureNode struct {
 	Snaps   map[string][]string      // the snapshots of each bucket, in order; from format 2 on
 	Upload  string                   // id of the upload at uploadPath, which is not complete
 	Parts   []fixturePart
-	Lease   string // on the log, from format 3 on: it has expired since, and nobody told the node yet
+	Lease   string            // on the log, from format 3 on: it has expired since, and nobody told the node yet
+	Rules   map[string]string // the lifecycle of each bucket, as S3 answers; from format 4 on
 }
 
 type fixtureObject struct {
@@ -242,6 +245,11 @@ func (x *fixtureNode) check(t *testing.T, s *server) {
 	}{{fixtureAlice, "GET", 200}, {fixtureAlice, "PUT", 403}, {fixtureBob, "GET", 403}, {client.Credentials{AccessKey: "AKALICE", SecretKey: "wrong"}, "GET", 403}} {
 		if a, err := s.ask(c.who, "", c.method, "/flat/small", nil); err != nil || a.status != c.status {
 			t.Errorf("%s by %s: %v, %v", c.method, c.who.AccessKey, a, err)
+		}
+	}
+	for bucket, want := range x.Rules {
+		if got := string(s.must("GET", "/"+bucket+"?lifecycle=", nil).body); got != want {
+			t.Errorf("rules of %s: got\n%s, want\n%s", bucket, got, want)
 		}
 	}
 	users, err := s.om.ListUsers(t.Context(), &o3v1.ListUsersRequest{})
@@ -498,6 +506,20 @@ func (x *fixtureNode) fillMore(t *testing.T, s *server) {
 	x.Gone = append(x.Gone, "/flat/.snapshot/first/later/small", "/flat/.snapshot/first/old", "/tree/.snapshot/first/a/b/later")
 	a := s.must("PUT", fmt.Sprintf("%s?partNumber=%d&uploadId=%s", uploadPath, 3, x.Upload), partData(3))
 	x.Parts = append(x.Parts, fixturePart{a.header.Get("Etag"), sum(partData(3)), len(partData(3))})
+	x.rule(s, "flat", "<Filter><And><Prefix>never/</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter><Expiration><Days>3650</Days></Expiration>")
+	x.rule(s, "tree", "<Prefix>never/</Prefix><AbortIncompleteMultipartUpload><DaysAfterInitiation>3650</DaysAfterInitiation></AbortIncompleteMultipartUpload>")
+}
+
+// rule gives a bucket a rule.
+func (x *fixtureNode) rule(s *server, bucket, body string) {
+	s.t.Helper()
+	doc := []byte("<LifecycleConfiguration><Rule><ID>one</ID><Status>Enabled</Status>" + body + "</Rule></LifecycleConfiguration>")
+	check := md5.Sum(doc)
+	s.must("PUT", "/"+bucket+"?lifecycle=", doc, header("Content-MD5", base64.StdEncoding.EncodeToString(check[:])))
+	if x.Rules == nil {
+		x.Rules = map[string]string{}
+	}
+	x.Rules[bucket] = string(s.must("GET", "/"+bucket+"?lifecycle=", nil).body)
 }
 
 // pack writes a directory as a compressed archive, without what names the

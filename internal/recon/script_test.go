@@ -188,7 +188,18 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 
 func (s *script) start(d *datadriven.TestData) string {
 	s.r = s.om.follow(s.t, s.dir, s.options(d))
+	s.t.Cleanup(s.letGo) // before it is stopped
 	return ""
+}
+
+// letGo lets a rebuild that is held go on.
+func (s *script) letGo() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil {
+		close(s.held)
+		s.held = nil
+	}
 }
 
 func (s *script) stop(*datadriven.TestData) string { return fmt.Sprint(s.r.stop()) }

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -27,9 +28,12 @@ func TestOpeningIsCut(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex // Pebble cleans up on a goroutine of its own
 	var left []*vfs.MemFS
 	var calls []string
 	watched := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			for _, percent := range []int{0, 30, 50, 50, 50, 50, 50, 50, 50, 50, 70, 100} { // what is left differs from time to time
 				left = append(left, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))

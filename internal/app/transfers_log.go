@@ -14,10 +14,11 @@ import (
 
 // The bounds of reading the log.
 const (
-	logReaders  = 64          // at once
-	logBytes    = 1 << 20     // of entries in a message, when the reader does not say
-	maxLogBytes = 16 << 20    //
-	logBeat     = time.Second // between messages to one who follows
+	logReaders  = 64                    // at once
+	logBytes    = 1 << 20               // of entries in a message, when the reader does not say
+	maxLogBytes = 16 << 20              //
+	logBeat     = time.Second           // between messages to one who follows, at most
+	logGather   = 25 * time.Millisecond // between messages of new entries to one who follows, at least
 )
 
 // ReadLog implements o3v1connect.OMLogHandler.
@@ -59,6 +60,7 @@ type logReader struct {
 	term  uint64       // of it; 0: not known
 	state fsm.Position // of this node, when it was looked at
 	told  uint64       // the index of the last state that was sent
+	sent  time.Time    // when a message was
 }
 
 // begin refuses what cannot be read at all, before anything is sent.
@@ -130,6 +132,7 @@ func (r *logReader) send() (more bool, err error) {
 	if err := r.out.Send(m); err != nil {
 		return false, err
 	}
+	r.sent = time.Now()
 	if _, own := r.out.(logSink); !own {
 		n.obs.LogSent(len(m.Entries), bytes)
 	}
@@ -150,15 +153,28 @@ func (r *logReader) over(ctx context.Context) error {
 	return nil
 }
 
-// wait waits for the next entry, or until the reader must hear of this node.
+// wait waits for the next entry, or until the reader must hear of this node. While
+// entries come without a pause it has them come together: a message costs a reader
+// as much as dozens of entries do.
 func (r *logReader) wait(ctx context.Context) error {
-	beat := time.NewTimer(logBeat)
-	defer beat.Stop()
 	next, forget := r.t.n.log.Waiting(r.after + 1)
 	defer forget()
+	if err := r.pause(ctx, next, logBeat); err != nil {
+		return err
+	}
+	return r.pause(ctx, nil, logGather-time.Since(r.sent))
+}
+
+// pause waits for next, for d at most.
+func (r *logReader) pause(ctx context.Context, next <-chan struct{}, d time.Duration) error {
+	if d <= 0 {
+		return r.over(ctx)
+	}
+	end := time.NewTimer(d)
+	defer end.Stop()
 	select {
 	case <-next:
-	case <-beat.C:
+	case <-end.C:
 	case <-r.t.stopped:
 	case <-r.t.n.log.Stopped():
 		return errs.New(errs.Unavailable, "this node", "its log has stopped")

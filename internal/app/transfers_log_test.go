@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -539,4 +540,40 @@ func TestKeyTransferCompression(t *testing.T) {
 	if n := share([]string{key + "=zstd"}, enabled+"=false"); n < 1 {
 		t.Errorf("the source compressed: %v", n)
 	}
+}
+
+// TestReadLogGathers: entries that come without a pause come together, and one
+// that comes after a pause comes at once.
+func TestReadLogGathers(t *testing.T) {
+	t.Parallel()
+	s := start(t, settings{})
+	s.bucket("photos", "")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	writers.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			s.must("PUT", fmt.Sprintf("/photos/%d", i), []byte("x"))
+		}
+	})
+	gathered, all := 0, false // all: the last message left nothing to send
+	var last int64
+	for msg, err := range s.om.ReadLog(ctx, &o3v1.ReadLogRequest{Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all && len(msg.Entries) > 0 {
+			if gathered++; msg.TimeMs-last < logGather.Milliseconds()-1 {
+				t.Errorf("message %d comes %d ms after the one before", gathered, msg.TimeMs-last)
+			}
+		}
+		if n := len(msg.Entries); n > 0 {
+			all, last = msg.Entries[n-1].Index >= msg.CommitIndex, msg.TimeMs
+		}
+		if gathered >= 8 {
+			break
+		}
+	}
+	stop()
 }

@@ -47,7 +47,8 @@ type OMLogClient interface {
 	// Without follow it sends those up to where the node's state stands when the
 	// call arrives, and ends; the last message has the state at the last entry
 	// sent. With follow it goes on with what is committed later, until the caller
-	// ends it or the node stops, and sends a message without entries when there is
+	// ends it or the node stops: entries that follow each other without a pause
+	// come together, every 25 ms, and a message without entries when there is
 	// nothing new for a second.
 	//
 	// It fails with CONFLICT when the log does not reach back to after_index: the
@@ -94,7 +95,8 @@ type OMLogHandler interface {
 	// Without follow it sends those up to where the node's state stands when the
 	// call arrives, and ends; the last message has the state at the last entry
 	// sent. With follow it goes on with what is committed later, until the caller
-	// ends it or the node stops, and sends a message without entries when there is
+	// ends it or the node stops: entries that follow each other without a pause
+	// come together, every 25 ms, and a message without entries when there is
 	// nothing new for a second.
 	//
 	// It fails with CONFLICT when the log does not reach back to after_index: the

@@ -9,14 +9,14 @@ import { chromium } from "playwright-core";
 const { CHROMIUM, PICTURES, RECON, ACCESS_KEY, SECRET_KEY, O3_BROWSER_PICTURES } = process.env;
 
 /** How long is waited for something that is to happen; machines are busy. */
-export const patience = 60_000;
+export const patience = 120_000;
 
-const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const replies = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 /** Has the test do something. */
 export async function ask(what) {
   console.log(`> ${what}`);
-  const { value } = await answers.next();
+  const { value } = await replies.next();
   assert.equal(value, "done", what);
 }
 
@@ -44,10 +44,12 @@ export async function eventually(f) {
 /**
  * Opens the console and runs f(page); then nothing may have gone wrong in it.
  * signedIn: whether whoever sits there knows the password; who does not types a
- * wrong one and gives up. What f fails with is thrown after a picture was taken.
+ * wrong one and gives up. answers: what the page is answered in place of the
+ * server's answers, by URL; it may ask as soon as it is open, so that f would be
+ * too late. What f fails with is thrown after a picture was taken.
  */
-export async function browse(name, { signedIn = true, ...options }, f) {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--disable-gpu", "--disable-dev-shm-usage"] });
+export async function browse(name, { signedIn = true, answers = {}, ...options }, f) {
+  const browser = await chromium.launch({ timeout: patience, executablePath: CHROMIUM, args: ["--disable-gpu", "--disable-dev-shm-usage"] });
   try {
     const context = await browser.newContext({
       viewport: { width: 1280, height: 900 }, locale: "en-GB", serviceWorkers: "block",
@@ -64,6 +66,7 @@ export async function browse(name, { signedIn = true, ...options }, f) {
       (m.text().startsWith("Failed to load resource") ? page.unloaded : page.faults).push(`${m.text()} ${m.location().url}`);
     });
     page.on("request", (r) => { if (!r.url().startsWith(RECON + "/")) page.faults.push(`it asked for ${r.url()}`); });
+    for (const [url, json] of Object.entries(answers)) await page.route(url, (r) => r.fulfill({ json }));
     try {
       await page.goto(RECON + "/");
       assert.equal(page.url(), RECON + "/console/");

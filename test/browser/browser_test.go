@@ -5,6 +5,7 @@ package browser
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -101,15 +102,20 @@ func TestAlone(t *testing.T) {
 }
 
 // freeAddress returns an address of this machine that nobody listens at, for a
-// server that comes back where it was.
+// server that comes back where it was. Its port is below those that systems give
+// to connections, one of which might have it while the server is away.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000))))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // pictures is where a script leaves what it saw when it failed.

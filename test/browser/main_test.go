@@ -27,7 +27,7 @@ import (
 )
 
 // limit bounds a script. It is generous: machines are busy.
-const limit = 5 * time.Minute
+const limit = 10 * time.Minute
 
 // program is the binary under test, and chromium the browser.
 var program, chromium string

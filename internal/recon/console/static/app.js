@@ -29,6 +29,7 @@ const known = {
 let started;
 
 let paused = false, busy = false, again = false, timer;
+let pauses = 0; // so far: what was asked for before the last one is not shown any more
 
 /** Asks for everything once, and again after a while. */
 async function round() {
@@ -52,50 +53,63 @@ async function round() {
 const stopped = () => [401, 403, 429].includes(known.failure?.status);
 
 async function look() {
+  const before = pauses, late = () => before !== pauses;
   try {
-    known.who ??= (await ask("whoami")).body;
-    showWho(known.who);
-    known.sync = (await ask("sync/status")).body;
-    known.failure = undefined;
+    const who = known.who ?? (await ask("whoami")).body;
+    const sync = (await ask("sync/status")).body;
+    if (late()) return;
+    Object.assign(known, { who, sync, failure: undefined });
   } catch (e) {
+    if (late()) return;
     known.failure = failure(e);
     if (stopped()) known.who = undefined; // whoever asks next may be somebody else
     return;
   }
   const sync = known.sync, at = Date.now() - sync.ageMs;
+  showWho(known.who);
   showSync(sync);
   tellOutcome(sync);
   known.oldFor = sync.ageMs > old ? known.oldFor + 1 : 0;
   const index = `${sync.generation} ${sync.reflectedIndex}`;
   await Promise.all([
-    part("totals", async () => {
-      if (index !== known.index) {
-        showTotals(await totals());
+    part(late, "totals", async () => {
+      const all = index === known.index ? undefined : await totals();
+      return () => {
+        if (all) showTotals(all);
         known.index = index;
-      }
-      if (!(Math.abs(at - known.asOf) < jitter)) known.asOf = at;
+        if (!(Math.abs(at - known.asOf) < jitter)) known.asOf = at;
+      };
     }),
-    part("sizes", async () => {
+    part(late, "sizes", async () => {
       const start = Date.now();
-      if (index === known.sizesIndex || start < known.sizesNext) return;
+      if (index === known.sizesIndex || start < known.sizesNext) return () => {};
       try {
-        showSizes(await fileCounts());
-        known.sizesIndex = index;
+        const counts = await fileCounts();
+        return () => {
+          showSizes(counts);
+          known.sizesIndex = index;
+        };
       } finally {
         known.sizesNext = Date.now() + rest * (Date.now() - start);
       }
     }),
-    part("tasks", async () => showTasks((await ask("task/status")).body)),
+    part(late, "tasks", async () => {
+      const { body } = await ask("task/status");
+      return () => showTasks(body);
+    }),
   ]);
 }
 
-// part loads a part of the page; a failure leaves what it shows.
-async function part(name, load) {
+// part loads a part of the page, which returns what shows it, unless it is too
+// late for that; a failure leaves what the page shows.
+async function part(late, name, load) {
   try {
-    await load();
+    const show = await load();
+    if (late()) return;
+    show();
     delete known.parts[name];
   } catch (e) {
-    known.parts[name] = failure(e);
+    if (!late()) known.parts[name] = failure(e);
   }
 }
 
@@ -188,7 +202,10 @@ function pause() {
   const button = document.getElementById("pause");
   button.textContent = paused ? "Continue updates" : "Pause updates";
   if (!paused) round();
-  else clearTimeout(timer);
+  else {
+    pauses++;
+    clearTimeout(timer);
+  }
 }
 
 document.getElementById("sync").addEventListener("click", sync);

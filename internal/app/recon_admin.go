@@ -76,14 +76,12 @@ func (r *console) showStaging() {
 }
 
 // admin is what administrators do about stages.
-func (r *console) admin() http.Handler {
+func (r *console) admin(in *door) http.Handler {
 	n := r.n
 	return stages.New(stages.Options{
 		Source: r.service, Guard: n.trail.guard, Basic: !n.cfg.Recon.Staging.Enhanced,
 		Auth: func(next http.Handler) http.Handler {
-			d := newDoor(r.who, n.cfg.S3.ClockSkew, n.obs.ReconDenied, next)
-			d.refused = r.noteStranger
-			return d
+			return in.to(next, r.noteStranger)
 		},
 		Listener: stages.Listener{
 			Changed: r.noteChange,

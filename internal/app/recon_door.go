@@ -32,18 +32,20 @@ type principals interface {
 }
 
 // door lets those in whose credentials are good: signature V4 with service o3,
-// the access key and its secret by HTTP Basic, or a client certificate. It is
-// safe for concurrent use.
+// the access key and its secret by HTTP Basic, or a client certificate. All that
+// it leads to share what it remembers of wrong ones. It is safe for concurrent use.
 type door struct {
 	who      principals
 	verifier *sigv4.Verifier
-	next     http.Handler
 	denied   func(how string)
-	refused  func(w http.ResponseWriter, r *http.Request, p access.Principal, err error) // hears of each request that is not let in, but those of the throttled; may be nil
 
 	mu    sync.Mutex
 	wrong map[string]*rate.Limiter // by address: wrong credentials
 }
+
+// refused hears of a request that is not let in, but not of those of the
+// throttled.
+type refused func(w http.ResponseWriter, r *http.Request, p access.Principal, err error)
 
 // The bounds of what comes without good credentials.
 const (
@@ -53,41 +55,40 @@ const (
 	doorBody   = 64 << 10
 )
 
-func newDoor(who principals, skew time.Duration, denied func(how string), next http.Handler) *door {
+func newDoor(who principals, skew time.Duration, denied func(how string)) *door {
 	return &door{
-		who: who, next: next, denied: denied, wrong: map[string]*rate.Limiter{},
+		who: who, denied: denied, wrong: map[string]*rate.Limiter{},
 		verifier: sigv4.NewVerifier(sigv4.Options{Service: rpc.Service, MaxSkew: skew, Keys: new(sigv4.KeyCache)}),
 	}
 }
 
-// ServeHTTP implements http.Handler.
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	from := d.from(r)
-	if d.tooMany(from) {
-		d.denied("throttled")
-		w.Header().Set("Retry-After", "1")
-		refuseJSON(w, errs.New(errs.SlowDown, "Recon", "too many wrong credentials came from "+from), http.StatusTooManyRequests)
-		return
+// to leads to next. tell may be nil.
+func (d *door) to(next http.Handler, tell refused) http.Handler {
+	if tell == nil {
+		tell = func(http.ResponseWriter, *http.Request, access.Principal, error) {}
 	}
-	p, how, err := d.identify(w, r)
-	if err == nil && fromElsewhere(r) {
-		err := errs.New(errs.Denied, r.URL.Path, "a page of another site may not ask for it")
-		d.tell(w, r, p, err)
-		refuseJSON(w, err, http.StatusForbidden)
-		return
-	}
-	if err != nil {
-		d.tell(w, r, access.Principal{}, err)
-		d.refuse(w, from, how, err)
-		return
-	}
-	d.next.ServeHTTP(w, r.WithContext(access.NewContext(r.Context(), p)))
-}
-
-func (d *door) tell(w http.ResponseWriter, r *http.Request, p access.Principal, err error) {
-	if d.refused != nil {
-		d.refused(w, r, p, err)
-	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := d.from(r)
+		if d.tooMany(from) {
+			d.denied("throttled")
+			w.Header().Set("Retry-After", "1")
+			refuseJSON(w, errs.New(errs.SlowDown, "Recon", "too many wrong credentials came from "+from), http.StatusTooManyRequests)
+			return
+		}
+		p, how, err := d.identify(w, r)
+		if err == nil && fromElsewhere(r) {
+			err := errs.New(errs.Denied, r.URL.Path, "a page of another site may not ask for it")
+			tell(w, r, p, err)
+			refuseJSON(w, err, http.StatusForbidden)
+			return
+		}
+		if err != nil {
+			tell(w, r, access.Principal{}, err)
+			d.refuse(w, from, how, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(access.NewContext(r.Context(), p)))
+	})
 }
 
 // refuse answers why somebody is not let in.

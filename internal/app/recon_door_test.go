@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"o3/internal/access"
 	"o3/internal/errs"
@@ -33,12 +35,17 @@ func (o onlyAnn) User(context.Context, string) (access.Principal, error) {
 // those who try wrong ones must wait, and that is noted of so many addresses only.
 func TestDoorBasic(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testDoorBasic)
+}
+
+func testDoorBasic(t *testing.T) {
 	denied := map[string]int{}
 	who := ""
 	store := &onlyAnn{}
-	d := newDoor(store, 0, func(how string) { denied[how]++ }, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	d := newDoor(store, 0, func(how string) { denied[how]++ })
+	in := d.to(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		who = access.FromContext(r.Context()).User
-	}))
+	}), nil)
 	ask := func(from string, overTLS bool, id, secret string) int {
 		r := httptest.NewRequest("GET", "/api/v1/clusterState", nil)
 		r.RemoteAddr = from
@@ -48,7 +55,7 @@ func TestDoorBasic(t *testing.T) {
 		r.SetBasicAuth(id, secret)
 		w := httptest.NewRecorder()
 		who = ""
-		d.ServeHTTP(w, r)
+		in.ServeHTTP(w, r)
 		if (who == "ann") != (w.Code == 200) {
 			t.Errorf("%d, and %q went in", w.Code, who)
 		}
@@ -78,6 +85,10 @@ func TestDoorBasic(t *testing.T) {
 	}
 	if got := ask("192.0.2.3:5", true, "ANN", "secret"); got != 200 {
 		t.Errorf("from elsewhere: %d", got)
+	}
+	time.Sleep(time.Second / wrongRate)
+	if got := ask("192.0.2.2:6", true, "ANN", "secret"); got != 200 {
+		t.Errorf("the right one after a while: %d", got)
 	}
 	for i := range wrongKept + 10 {
 		ask(fmt.Sprintf("10.%d.%d.1:5", i>>8, i&255), true, "ANN", "x")

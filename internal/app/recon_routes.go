@@ -25,12 +25,11 @@ const reconInFlight = 64
 // metrics to everybody, as the OM listener does.
 func (r *console) routes() http.Handler {
 	n := r.n
+	in := newDoor(r.who, n.cfg.S3.ClockSkew, n.obs.ReconDenied)
 	api := web.New(web.Options{
 		Source: r.service, ReadersMayLook: n.cfg.Recon.Readers, Images: r.images,
 		Auth: func(next http.Handler) http.Handler {
-			d := newDoor(r.who, n.cfg.S3.ClockSkew, n.obs.ReconDenied, r.noteTriggers(next))
-			d.refused = r.noteRefused
-			return d
+			return in.to(r.noteTriggers(next), r.noteRefused)
 		},
 		Listener: web.Listener{Failed: func(route string, err error) {
 			n.obs.Log.Warn("recon: a request failed", "route", route, "error", err)
@@ -38,7 +37,7 @@ func (r *console) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", bounded(api))
-	mux.Handle(stages.Prefix, bounded(r.admin()))
+	mux.Handle(stages.Prefix, bounded(r.admin(in)))
 	pages.Mount(mux)
 	mux.Handle("GET /healthz", n.obs.Health.Alive())
 	mux.Handle("GET /readyz", n.obs.Health.Part(reconCheck))

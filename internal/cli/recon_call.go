@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -104,7 +105,7 @@ func (f reconFlags) send(ctx context.Context, s *Session, method, path string, q
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the URL stands there already
 		}
-		return at, 0, nil, &errs.Error{Kind: errs.Unavailable, Subject: "Recon at " + at, Detail: "it cannot be reached: " + err.Error(), Err: err}
+		return at, 0, nil, &errs.Error{Kind: errs.Unavailable, Subject: "Recon at " + at, Detail: "it cannot be reached; --recon-endpoint says where it is: " + err.Error(), Err: err}
 	}
 	defer resp.Body.Close()
 	if raw, err = io.ReadAll(io.LimitReader(resp.Body, maxReconAnswer)); err != nil {
@@ -150,7 +151,7 @@ func reconError(at string, status int, raw []byte) error {
 	if status == http.StatusNotFound {
 		kind = errs.NotImplemented
 	}
-	return errs.New(kind, "Recon at "+at, http.StatusText(status))
+	return errs.New(kind, "Recon at "+at, fmt.Sprintf("what answers there is not Recon, or not one of this version: %d %s", status, http.StatusText(status)))
 }
 
 // printRaw prints an answer on a line of its own.

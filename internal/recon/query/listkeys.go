@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
@@ -57,7 +58,7 @@ func ListKeys(v *generation.View, o ListKeysOptions) (ListKeysResponse, error) {
 	}
 	b := in.bucket
 	if strings.HasPrefix(in.prefix, ns.SnapshotPrefix+"/") {
-		return r, errs.New(errs.Invalid, "startPrefix "+o.StartPrefix, "keys of snapshots are not listed here")
+		return r, errs.New(errs.Invalid, fmt.Sprintf("startPrefix %q", o.StartPrefix), "keys of snapshots are not listed here")
 	}
 	if b.Layout() == ns.FileSystem && in.prefix != "" && !strings.HasSuffix(in.prefix, "/") {
 		switch _, err := v.Key(b, in.prefix+"/"); errs.KindOf(err) {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
@@ -48,7 +49,7 @@ func locate(v *generation.View, path string) (place, error) {
 
 func find(v *generation.View, path string) (p place, err error) {
 	if !strings.HasPrefix(path, "/") {
-		return p, errs.New(errs.Invalid, "path "+path, "it must begin with /")
+		return p, errs.New(errs.Invalid, fmt.Sprintf("path %q", path), "it must begin with /")
 	}
 	if p = (place{kind: TypeRoot, path: "/"}); path == "/" {
 		return p, nil
@@ -69,12 +70,13 @@ func find(v *generation.View, path string) (p place, err error) {
 	if key == "" {
 		return p, nil
 	}
-	p.entry, err = v.Key(p.bucket, key)
+	err = errs.New(errs.NoSuchKey, key, "")
 	if p.bucket.Layout() == ns.FileSystem {
 		key = strings.TrimSuffix(key, "/")
-		if p.entry, err = v.Key(p.bucket, key+"/"); errs.KindOf(err) == errs.NoSuchKey {
-			p.entry, err = v.Key(p.bucket, key)
-		}
+		p.entry, err = v.Key(p.bucket, key+"/")
+	}
+	if errs.KindOf(err) == errs.NoSuchKey {
+		p.entry, err = v.Key(p.bucket, key)
 	}
 	if err != nil {
 		return p, err

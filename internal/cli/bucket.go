@@ -15,6 +15,8 @@ type bucketCmd struct {
 	Info   bucketInfo   `cmd:"" help:"Describe a bucket and its usage."`
 	Update bucketUpdate `cmd:"" help:"Change owner, quotas, grants or tags of a bucket."`
 	Delete bucketDelete `cmd:"" help:"Delete an empty bucket."`
+
+	Lifecycle bucketLifecycle `cmd:"" help:"The rules by which keys of a bucket expire."`
 }
 
 type bucketCreate struct {

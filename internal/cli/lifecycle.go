@@ -9,8 +9,6 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/client"
-	"o3/internal/errs"
-	"o3/internal/s3/xmlapi"
 )
 
 // lifecycleCmd looks after the scans that make lifecycle rules happen.
@@ -188,7 +186,7 @@ func ruleDid(r *o3v1.LifecycleRuleCounters) string {
 
 type lifecyclePreview struct {
 	Path     string    `arg:"" help:"/volume/bucket"`
-	Rules    string    `placeholder:"FILE" help:"Rules to try, as the XML that S3 takes; - is standard input (default: the bucket's own)."`
+	Rules    string    `placeholder:"FILE" help:"Rules to try, as o3 sh bucket lifecycle set takes them; - is standard input (default: the bucket's own)."`
 	Snapshot string    `placeholder:"NAME" help:"What the snapshot shows, instead of the live bucket."`
 	At       time.Time `placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00" help:"What would be due then, such as 2027-01-31T00:00:00Z (default: now)."`
 	Samples  uint32    `default:"10" placeholder:"N" help:"Name so many things of each rule, at most 1000."`
@@ -249,20 +247,6 @@ func (c *lifecyclePreview) Run(ctx context.Context, s *Session) error {
 		}
 	}
 	return nil
-}
-
-// lifecycleRules reads rules from a file.
-func (s *Session) lifecycleRules(name string) (*o3v1.LifecycleConfiguration, error) {
-	f, _, err := s.open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	c, err := xmlapi.DecodeLifecycle(f)
-	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, "rules in "+name, err)
-	}
-	return c, nil
 }
 
 type lifecycleSuspend struct {

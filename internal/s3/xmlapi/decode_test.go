@@ -29,6 +29,7 @@ var decoders = map[string]func(io.Reader) (any, error){
 	"acl":             func(r io.Reader) (any, error) { return DecodeACL(r) },
 	"versioning":      func(r io.Reader) (any, error) { return DecodeVersioning(r) },
 	"lifecycle":       func(r io.Reader) (any, error) { return DecodeLifecycle(r) },
+	"lifecycle-text":  func(r io.Reader) (any, error) { return DecodeLifecycleText(r) },
 	"tag-header": func(r io.Reader) (any, error) {
 		b, err := io.ReadAll(r)
 		if err != nil {
@@ -148,6 +149,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"e"</ETag></Part></CompleteMultipartUpload>`))
 	f.Add([]byte(`<LifecycleConfiguration><Rule><ID>&amp;</ID><Status>Enabled</Status><Filter><And><Prefix>a</Prefix><Tag><Key>k</Key><Value/></Tag><ObjectSizeLessThan>5</ObjectSizeLessThan></And></Filter><Expiration><Days> 3 </Days></Expiration></Rule></LifecycleConfiguration>`))
 	f.Add([]byte(`<BucketLifecycleConfiguration><Rule><Prefix/><Status>Disabled</Status><Expiration><Date>2030-01-01T00:00:00+01:00</Date></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></BucketLifecycleConfiguration>`))
+	f.Add([]byte(`{"Rules":[{"ID":"\u0041","Status":"Enabled","Filter":{"And":{"Prefix":"a","Tags":[{"Key":"k","Value":""}],"ObjectSizeLessThan":5}},"Expiration":{"Days":3}},{"Prefix":"","Status":"Disabled","AbortIncompleteMultipartUpload":{"DaysAfterInitiation":7}}]}`))
 	f.Add(OwnerFullControl(Owner{"i", "n"}).AppendXML(nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for name, decode := range decoders {
@@ -186,6 +188,20 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLifecycleJSON: the JSON that is written is read again as what it was, in
+// each shape.
+func TestLifecycleJSON(t *testing.T) {
+	want := &o3v1.LifecycleConfiguration{Rules: lifecycleRules()}
+	text, err := (&Lifecycle{want.Rules}).AppendJSON([]byte(" "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeLifecycleText(bytes.NewReader(text))
+	if err != nil || !proto.Equal(got, want) {
+		t.Errorf("%s is read as %v, %v", text, got, err)
+	}
 }
 
 // TestOwnDocuments decodes the documents that are both answers and bodies.

@@ -1,7 +1,9 @@
 package xmlapi
 
 import (
+	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,16 +25,36 @@ func DecodeLifecycle(body io.Reader) (*o3v1.LifecycleConfiguration, error) {
 	if err != nil {
 		return nil, err
 	}
+	return lifecycleOf(n)
+}
+
+// lifecycleOf reads a configuration. What is wrong with a rule names the rule.
+func lifecycleOf(n node) (*o3v1.LifecycleConfiguration, error) {
 	c := &o3v1.LifecycleConfiguration{}
-	err = n.take(field{name: "Rule", many: true, each: func(x *node) error {
+	err := n.take(field{name: "Rule", many: true, each: func(x *node) error {
 		r, err := lifecycleRule(x)
 		c.Rules = append(c.Rules, r)
-		return err
+		return ofRule(err, x, len(c.Rules))
 	}})
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// ofRule has an error name the rule that it is about, by its id or, where it has
+// none, by its number.
+func ofRule(err error, x *node, number int) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		name := "number " + strconv.Itoa(number)
+		for _, c := range x.children {
+			if c.name == "ID" && c.text != "" && len(c.text) <= 255 {
+				name = c.text
+			}
+		}
+		e.Elements = slices.Insert(e.Elements, 0, [2]string{"Rule", name})
+	}
+	return err
 }
 
 func lifecycleRule(x *node) (*o3v1.LifecycleRule, error) {
@@ -124,31 +146,31 @@ func lifecycleExpiration(x *node, r *o3v1.LifecycleRule) error {
 }
 
 // given reads a leaf, and keeps that it was there.
-func given[T any](to **T, parse func(string) (T, error)) func(*node) error {
+func given[T any](to **T, parse func(name, text string) (T, error)) func(*node) error {
 	return func(x *node) error {
 		if len(x.children) > 0 {
 			return malformed("element " + x.name + " holds elements")
 		}
-		v, err := parse(x.text)
+		v, err := parse(x.name, x.text)
 		*to = &v
 		return err
 	}
 }
 
-func asText(s string) (string, error) { return s, nil }
+func asText(_, s string) (string, error) { return s, nil }
 
-func asDays(s string) (int32, error) {
+func asDays(name, s string) (int32, error) {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
 	if err != nil {
-		return 0, malformed("no number of days: " + s)
+		return 0, malformed(name + " is no number of days: " + s)
 	}
 	return int32(n), nil
 }
 
-func asSize(s string) (uint64, error) {
+func asSize(name, s string) (uint64, error) {
 	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 64)
 	if err != nil {
-		return 0, malformed("no size in bytes: " + s)
+		return 0, malformed(name + " is no size in bytes: " + s)
 	}
 	return n, nil
 }
@@ -156,7 +178,7 @@ func asSize(s string) (uint64, error) {
 // asDate reads a date or an instant of ISO 8601, in Unix milliseconds. An
 // instant without a zone is in UTC. One between two milliseconds is rounded up:
 // it is not midnight.
-func asDate(s string) (int64, error) {
+func asDate(_, s string) (int64, error) {
 	s = strings.TrimSpace(s)
 	for _, layout := range [...]string{time.DateOnly, time.RFC3339, "2006-01-02T15:04:05"} {
 		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() >= 0 && t.UTC().Year() <= 9999 {

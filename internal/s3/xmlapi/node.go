@@ -31,15 +31,10 @@ func malformed(detail string) *Error {
 // read reads a whole body of at most limit bytes and parses it. Its first
 // element must have one of the names of roots.
 func read(body io.Reader, limit int, roots ...string) (node, error) {
-	data, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
+	data, err := whole(body, limit)
 	if err != nil {
 		return node{}, err
 	}
-	if len(data) > limit {
-		return node{}, &Error{Code: codeTooLong, Message: "Your request was too large.",
-			Elements: [][2]string{{"MaxMessageLengthBytes", strconv.Itoa(limit)}}}
-	}
-	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
 	p := parser{d: xml.NewDecoder(bytes.NewReader(data))}
 	n, err := p.document()
 	if err != nil {
@@ -49,6 +44,19 @@ func read(body io.Reader, limit int, roots ...string) (node, error) {
 		return node{}, malformed("the root element is " + n.name + ", not " + roots[0])
 	}
 	return n, nil
+}
+
+// whole reads a whole body of at most limit bytes, without a byte order mark.
+func whole(body io.Reader, limit int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > limit {
+		return nil, &Error{Code: codeTooLong, Message: "Your request was too large.",
+			Elements: [][2]string{{"MaxMessageLengthBytes", strconv.Itoa(limit)}}}
+	}
+	return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
 }
 
 // parser turns tokens into nodes.

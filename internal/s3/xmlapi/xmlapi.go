@@ -13,7 +13,8 @@
 // refuses everything it does not know: no element, attribute or namespace is
 // accepted and ignored, no entity is expanded but the five of XML itself. A
 // read error of the body is returned as it is, so a failed digest or signature
-// is not hidden behind MalformedXML.
+// is not hidden behind MalformedXML. A lifecycle configuration may also be read
+// and written as the JSON of the AWS command line.
 package xmlapi
 
 import (
@@ -82,16 +83,26 @@ func (e *Error) AWSMessage() string { return e.Message }
 // AWSElements returns the further elements of the XML error.
 func (e *Error) AWSElements() [][2]string { return e.Elements }
 
-// Unwrap returns the error as an errs.Error, for edges other than S3.
+// Unwrap returns the error as an errs.Error, for edges other than S3: the rule of a
+// lifecycle configuration that it is about, and the detail where there is one.
 func (e *Error) Unwrap() error {
 	kind := errs.Invalid
+	subject, text := "", e.Message
+	for _, x := range e.Elements {
+		switch x[0] {
+		case "Rule":
+			subject = "lifecycle rule " + x[1]
+		case "Detail":
+			text = x[1]
+		}
+	}
 	switch e.Code {
 	case codeTooLong:
 		kind = errs.TooLarge
 	case codeNotImplemented:
 		kind = errs.NotImplemented
 	}
-	return errs.New(kind, "", e.Message)
+	return errs.New(kind, subject, text)
 }
 
 // begin appends the header and the start of a root element in the namespace.

@@ -269,11 +269,11 @@ func TestKeyLifecycleAbort(t *testing.T) {
 	}
 }
 
+const trash = "ozone.lifecycle.service.move.to.trash.enabled=true"
+
 func TestKeyLifecycleTrash(t *testing.T) {
 	t.Parallel()
-	for set, want := range map[string]string{
-		"ozone.lifecycle.service.move.to.trash.enabled=true": ".Trash/root/Current/k00000", "ozone.lifecycle.service.move.to.trash.enabled=false": "",
-	} {
+	for set, want := range map[string]string{trash: ".Trash/root/Current/k00000", "ozone.lifecycle.service.move.to.trash.enabled=false": ""} {
 		s := start(t, scanning(set, "ozone.lifecycle.service.trash.retention=0"))
 		s.numbered("photos", 1)
 		s.rules("photos", past(""))
@@ -286,7 +286,7 @@ func TestKeyLifecycleTrash(t *testing.T) {
 
 func TestKeyLifecycleTrashCheckpoint(t *testing.T) {
 	t.Parallel()
-	s := start(t, scanning("ozone.lifecycle.service.trash.checkpoint.interval=10ms", "ozone.lifecycle.service.trash.retention=24h"))
+	s := start(t, scanning(trash, "ozone.lifecycle.service.trash.checkpoint.interval=10ms", "ozone.lifecycle.service.trash.retention=24h"))
 	s.numbered("photos", 1)
 	if err := s.commit("photos", ".Trash/root/Current/x", []byte("1")); err != nil {
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func TestKeyLifecycleTrashCheckpoint(t *testing.T) {
 func TestKeyLifecycleTrashRetention(t *testing.T) {
 	t.Parallel()
 	fast := "ozone.lifecycle.service.trash.checkpoint.interval=10ms"
-	short, kept := start(t, scanning(fast, "ozone.lifecycle.service.trash.retention=10ms")), start(t, scanning(fast, "ozone.lifecycle.service.trash.retention=0"))
+	short, kept := start(t, scanning(trash, fast, "ozone.lifecycle.service.trash.retention=10ms")), start(t, scanning(trash, fast, "ozone.lifecycle.service.trash.retention=0"))
 	for _, s := range []*server{short, kept} {
 		s.numbered("photos", 1)
 		if err := s.commit("photos", ".Trash/root/Current/x", []byte("1")); err != nil {

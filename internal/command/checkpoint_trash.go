@@ -1,8 +1,11 @@
 package command
 
 import (
+	"fmt"
+
 	"o3/internal/command/commandpb"
 	"o3/internal/errs"
+	"o3/internal/ns"
 	"o3/internal/schema"
 	"o3/internal/schema/schemapb"
 )
@@ -22,8 +25,11 @@ func (t *Tx) trashOf(volume, bucket string, id uint64, owner, checkpoint string,
 		return s, err
 	}
 	subject := "trash of " + s.b.path()
-	if s.b.row.ObjectId != id {
+	switch {
+	case s.b.row.ObjectId != id:
 		return s, errs.New(errs.Conflict, subject, "the bucket was made anew meanwhile")
+	case s.b.row.LifecycleUpdateId == 0:
+		return s, errs.New(errs.NoSuchConfiguration, subject, "the bucket has no lifecycle rules")
 	}
 	if _, ok := ParseTrashCheckpoint(checkpoint); !ok {
 		return s, errs.New(errs.Invalid, subject, "a checkpoint is named yyMMddHHmmss, not "+checkpoint)
@@ -46,8 +52,8 @@ func checkpointTrash(t *Tx, c *commandpb.CheckpointTrash) (*commandpb.Checkpoint
 	}
 	reply := &commandpb.CheckpointTrashReply{}
 	if !s.b.fso() {
-		reply.Keys, reply.Bytes, reply.More, err = s.each(t, s.current, func(key schema.EntryKey, row *schemapb.Entry) error {
-			return s.setAside(t, key, row)
+		reply.Keys, reply.Bytes, reply.More, err = s.each(t, s.current, func(i int, key schema.EntryKey, row *schemapb.Entry) error {
+			return s.setAside(t, i, key, row)
 		})
 		return reply, err
 	}
@@ -69,12 +75,20 @@ func checkpointTrash(t *Tx, c *commandpb.CheckpointTrash) (*commandpb.Checkpoint
 	return reply, err
 }
 
-// setAside moves one key of an object-store bucket to the checkpoint. One that
-// lies there already stays as it is, and the other takes its place: both were
-// deleted, and only keys put there by hand can meet.
-func (s trashState) setAside(t *Tx, key schema.EntryKey, row *schemapb.Entry) error {
+// setAside moves one key of an object-store bucket, the i-th of the command, to
+// the checkpoint. Where one of its name lies there already, moved by a command
+// before or put there by hand, it gets another.
+func (s trashState) setAside(t *Tx, i int, key schema.EntryKey, row *schemapb.Entry) error {
 	from := place{path: key.Name, key: key, entry: row}
-	to, err := t.find(s.b, s.checkpoint+key.Name[len(s.current):])
+	name := key.Name[len(s.current):]
+	to, err := t.find(s.b, s.checkpoint+name)
+	if err == nil && to.entry != nil {
+		suffix := fmt.Sprintf(".%s-%d", TrashCheckpoint(t.now), t.op)
+		to, err = t.find(s.b, trashPath(ns.MaxKeyName, s.checkpoint, suffixLast(name, suffix), fmt.Sprintf("%s-%d", suffix, i)))
+	}
+	if err == nil && to.entry != nil {
+		err = errs.New(errs.KeyExists, to.path, "no name is free for "+key.Name)
+	}
 	if err != nil {
 		return err
 	}
@@ -92,7 +106,7 @@ func emptyTrash(t *Tx, c *commandpb.EmptyTrash) (*commandpb.EmptyTrashReply, err
 	}
 	reply := &commandpb.EmptyTrashReply{}
 	if !s.b.fso() {
-		reply.Keys, reply.Bytes, reply.More, err = s.each(t, s.checkpoint, func(key schema.EntryKey, row *schemapb.Entry) error {
+		reply.Keys, reply.Bytes, reply.More, err = s.each(t, s.checkpoint, func(_ int, key schema.EntryKey, row *schemapb.Entry) error {
 			return t.replace(s.b, key, row, nil)
 		})
 		return reply, err
@@ -107,7 +121,7 @@ func emptyTrash(t *Tx, c *commandpb.EmptyTrash) (*commandpb.EmptyTrashReply, err
 
 // each calls f with keys of an object-store bucket that start with prefix, as many
 // as the limit says.
-func (s trashState) each(t *Tx, prefix string, f func(schema.EntryKey, *schemapb.Entry) error) (keys, bytes uint64, more bool, err error) {
+func (s trashState) each(t *Tx, prefix string, f func(int, schema.EntryKey, *schemapb.Entry) error) (keys, bytes uint64, more bool, err error) {
 	type found struct {
 		key schema.EntryKey
 		row *schemapb.Entry
@@ -121,9 +135,9 @@ func (s trashState) each(t *Tx, prefix string, f func(schema.EntryKey, *schemapb
 		list = append(list, found{k, e})
 		return true, nil
 	})
-	for _, k := range list {
+	for i, k := range list {
 		if err == nil {
-			err = f(k.key, k.row)
+			err = f(i, k.key, k.row)
 		}
 		bytes += k.row.Size
 	}

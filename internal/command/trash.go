@@ -53,7 +53,7 @@ func (w *sweep) toTrash(p place) (why string, err error) {
 	t, b := w.t, w.b
 	base := TrashOf(b.row.Owner) + TrashCurrent + "/"
 	suffix := fmt.Sprintf(".%s-%d", TrashCheckpoint(t.now), t.op)
-	to, err := w.freeSlot(p, trashPath(base, p.path, fmt.Sprintf("%s-%d", suffix, w.at)), suffix)
+	to, err := w.freeSlot(p, trashPath(MaxTrashPath, base, p.path, fmt.Sprintf("%s-%d", suffix, w.at)), suffix)
 	switch {
 	case err != nil:
 		return "", err
@@ -71,16 +71,16 @@ func (w *sweep) toTrash(p place) (why string, err error) {
 }
 
 // trashPath returns where path lies below base: cut, and told apart by suffix,
-// when it would be too long to be named.
-func trashPath(base, path, suffix string) string {
-	if len(base)+len(path) <= MaxTrashPath {
+// when it would have more than most bytes.
+func trashPath(most int, base, path, suffix string) string {
+	if len(base)+len(path) <= most {
 		return base + path
 	}
 	slash := ""
 	if strings.HasSuffix(path, "/") {
 		slash = "/"
 	}
-	cut := MaxTrashPath - len(base) - len(suffix) - len(slash)
+	cut := most - len(base) - len(suffix) - len(slash)
 	for cut > 0 && !utf8.RuneStart(path[cut]) {
 		cut--
 	}

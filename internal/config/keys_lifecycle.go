@@ -53,11 +53,11 @@ func lifecycleKeys() group {
 			field: life(func(l *Lifecycle) any { return &l.Trash }),
 		}, {
 			Name: "ozone.lifecycle.service.trash.checkpoint.interval", Type: Duration, Default: "1h", Min: "1ms", Max: "365d", ShownBy: "app.TestKeyLifecycleTrashCheckpoint",
-			Doc:   "How often what is in the trash of a bucket with rules is set aside: .Trash/OWNER/Current becomes .Trash/OWNER/yyMMddHHmmss.",
+			Doc:   "Where expired things are moved to trash: how often what is in the trash of a bucket with rules is set aside, .Trash/OWNER/Current becoming .Trash/OWNER/yyMMddHHmmss.",
 			field: life(func(l *Lifecycle) any { return &l.TrashCheckpoint }),
 		}, {
 			Name: "ozone.lifecycle.service.trash.retention", Type: Duration, Default: "24h", Min: "0", Max: "3650d", ShownBy: "app.TestKeyLifecycleTrashRetention",
-			Doc:   "After which time what was set aside is deleted, whatever put it there; 0: trash is left alone.",
+			Doc:   "Where expired things are moved to trash: after which time what was set aside is deleted, whatever put it there; 0: trash is left alone.",
 			field: life(func(l *Lifecycle) any { return &l.TrashKeep }),
 		}, {
 			Name: "ozone.lifecycle.service.day", Type: Duration, Default: "24h", Min: "1ms", Max: "24h", ShownBy: "app.TestKeyLifecycleDay",

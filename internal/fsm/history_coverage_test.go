@@ -96,8 +96,8 @@ func (c coverage) outcome(name string, k errs.Kind, n int) {
 	c.outcomes[name][k] += n
 }
 
-// report fails when a command never succeeded, or when events or (on request)
-// pairs of commands were seen too seldom.
+// report fails when events were seen too seldom and, on request, which is for a mix
+// that has enough of all, when a command never succeeded or pairs were.
 func (c coverage) report(t *testing.T, ran int, events []string, pairs bool) {
 	all := len(acts) * len(acts)
 	share := 100 * len(c.pairs) / all
@@ -107,7 +107,7 @@ func (c coverage) report(t *testing.T, ran int, events []string, pairs bool) {
 	}
 	t.Logf("%d histories, %d of %d pairs of commands (%d %%), %d outcomes", ran, len(c.pairs), all, share, outcomes)
 	for name, o := range c.outcomes {
-		if o[errs.OK] == 0 {
+		if pairs && o[errs.OK] == 0 {
 			t.Errorf("%s never succeeded: %v", name, o)
 		}
 	}

@@ -499,7 +499,10 @@ func (h *history) trash() errs.Kind {
 }
 
 func (h *history) mayTouchTrash(b *mbucket) errs.Kind {
-	if h.suspended || b.life.suspended {
+	switch {
+	case b.life.rules == nil:
+		return errs.NoSuchConfiguration
+	case h.suspended || b.life.suspended:
 		return errs.Conflict
 	}
 	return errs.OK
@@ -532,7 +535,12 @@ func (h *history) checkpoint(name string, b *mbucket, row view.Bucket, aside str
 	n := min(len(paths), int(r.Limit))
 	for _, p := range paths[:n] {
 		h.saw(trashAside, true)
-		b.move(p, to+p[len(current):])
+		target := to + p[len(current):]
+		if b.keys[target] != nil { // moved there before
+			trimmed := strings.TrimSuffix(target, "/")
+			target = trimmed + fmt.Sprintf(".%s-%d", command.TrashCheckpoint(h.d.Machine.Position().TimeMs), a.Op) + target[len(trimmed):]
+		}
+		b.move(p, target)
 	}
 	if reply.GetKeys() != uint64(n) || reply.GetMore() != (n < len(paths)) {
 		h.errorf("it moved %v, want %d of %d keys", reply, n, len(paths))

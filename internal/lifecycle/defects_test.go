@@ -365,6 +365,32 @@ func TestTrash(t *testing.T) {
 	}
 }
 
+// TestTrashNotUsed: where nothing is moved to trash, what lies there is a user's and
+// stays, also what looks like a checkpoint of long ago; and so it does where trash
+// is kept for ever.
+func TestTrashNotUsed(t *testing.T) {
+	for _, o := range []lifecycle.Options{{}, {TrashKeep: hour, TrashCheckpoint: hour}, {Trash: true, TrashKeep: -1}} {
+		synctest.Test(t, func(t *testing.T) {
+			o.LeadInterval, o.Interval = time.Minute, 1000*hour
+			r := newRig(t, o)
+			for _, bucket := range []string{"flat", "tree"} {
+				r.put(bucket, ".Trash/ann/Current/x", ".Trash/ann/000101000000/y")
+				r.rules(bucket, age("all", "", 1))
+			}
+			r.start()
+			r.await("flat")
+			r.await("tree")
+			time.Sleep(100 * hour)
+			for _, bucket := range []string{"flat", "tree"} {
+				if got := r.names(bucket); got != ".Trash/ann/000101000000/y .Trash/ann/Current/x" {
+					t.Errorf("%s: left %s", bucket, got)
+				}
+			}
+			r.end()
+		})
+	}
+}
+
 // TestUploads: uploads are aborted in order, so many parts at a time, and the scan
 // resumes among them.
 func TestUploads(t *testing.T) {

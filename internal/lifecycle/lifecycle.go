@@ -55,7 +55,7 @@ type Options struct {
 	Window       Window        // of work; the zero value: always
 	Day          time.Duration // length of a day of rules; 24 h
 
-	Trash           bool          // keys and directories are moved to trash, not deleted
+	Trash           bool          // keys and directories are moved to trash, not deleted; else what lies there is not looked at
 	TrashCheckpoint time.Duration // how often what is in trash is set aside; 1 h
 	TrashKeep       time.Duration // from being set aside to being deleted; 24 h. Negative: trash is not looked at
 

@@ -11,13 +11,13 @@ import (
 
 // planted are mistakes that this package's tests must find.
 var planted = []struct{ name, file, old, new string }{
-	{"a directory beyond a prefix is jumped over", "walk.go", "if next != object.Path && s.Left() {", "if s.Left() {"},
+	{"a directory beyond a prefix is jumped over", "walk.go", "if next != path && s.Left() {", "if s.Left() {"},
 	{"a scan begins on what was there before it", "turn.go", "		return time.Now(), r.start()\n", "		if err := r.start(); err != nil {\n			return next, err\n		}\n"},
 	{"what stays is not kept in mind", "walk.go", "			s.Keep()\n", ""},
 	{"a directory goes while something in it stays", "walk.go", "if due && s.Left() && w.holds(s, object.Path) {", "if false {"},
 	{"a preview forgets what stayed", "preview.go", "t.Key, t.Kept, t.Mpu = w.key, w.kept, w.mpu", "t.Key, t.Mpu = w.key, w.mpu"},
 	{"a preview begins anew with each part", "preview.go", "w.key, w.kept, w.mpu, w.every = t.Key", "w.kept, w.mpu, w.every = t.Kept, t.Mpu, p.s.o.PreviewRows //"},
-	{"the pointer runs ahead of the victims", "walk.go", "		if due && s.Left() && w.holds", "		w.key, w.parent = object.Path, s.Parent\n		if due && s.Left() && w.holds"},
+	{"the pointer runs ahead of the victims", "walk.go", "		if due {\n			note()\n", "		if due {\n			key, w.parent = append(key[:0], s.PathBytes()...), s.Parent\n			note()\n"},
 	{"victims are forgotten at the end of a slice", "turn.go", "case len(r.victims) > 0 || r.t.unsaved != \"\":", "case r.t.unsaved != \"\":"},
 	{"a scan ends though it could not be read", "walk.go", "		ok = s.Next()\n	}\n	return s.Err() == nil, s.Err()", "		ok = s.Next()\n	}\n	return true, nil"},
 	{"a cursor outlives its scan", "turn.go", "if c.scan != r.state.ScanID || c.sequence != r.state.Sequence {", "if c.phase == 0 {"},
@@ -29,6 +29,7 @@ var planted = []struct{ name, file, old, new string }{
 	{"a slice never ends", "turn.go", "return time.Now().Before(r.end) && r.s.may(r.ctx, r.t)", "return r.s.may(r.ctx, r.t)"},
 	{"the window is not looked at", "schedule.go", "|| !s.o.Window.Open(time.Now())", ""},
 	{"trash is emptied too early", "trash.go", "now.Sub(time.UnixMilli(at)) < t.s.o.TrashKeep", "now.Sub(time.UnixMilli(at)) < 0"},
+	{"trash that is not used is emptied", "trash.go", "if !s.o.Trash || s.o.TrashKeep < 0 {", "if s.o.TrashKeep < 0 {"},
 	{"uploads of any number go together", "turn.go", "r.parts+f.parts > uint64(r.s.o.AbortParts) ||", ""},
 	{"a finished scan begins again at once", "schedule.go", "return time.UnixMilli(int64(state.ScanEndTime)).Add(s.o.Interval)", "return time.Time{}"},
 }

@@ -22,9 +22,9 @@ const (
 )
 
 // trashLoop looks after the trash of all buckets that have rules, while the node
-// leads.
+// leads. Where nothing is moved to trash, what lies there is a user's.
 func (s *Service) trashLoop(ctx context.Context) {
-	if s.o.TrashKeep < 0 {
+	if !s.o.Trash || s.o.TrashKeep < 0 {
 		return
 	}
 	var looked time.Time
@@ -45,14 +45,14 @@ func (s *Service) trashLoop(ctx context.Context) {
 			continue
 		}
 		looked = now
-		s.Tidy(ctx)
+		s.tidy(ctx)
 	}
 }
 
-// Tidy sets aside what is in the trash of each bucket, and deletes what was set
+// tidy sets aside what is in the trash of each bucket, and deletes what was set
 // aside longer ago than the trash is kept. What fails is told and tried again the
 // next time; it does not keep other buckets waiting.
-func (s *Service) Tidy(ctx context.Context) {
+func (s *Service) tidy(ctx context.Context) {
 	var after ns.ObjectID
 	for more := true; more && ctx.Err() == nil; {
 		var page []*schemapb.LifecycleConfiguration

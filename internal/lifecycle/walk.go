@@ -67,8 +67,12 @@ func newWalk(set *rule.Set, b view.Bucket, cutoff int64, trash bool) *walk {
 
 // covers reports whether a rule may be about path, as far as is known without a
 // search.
-func (w *walk) covers(path string) bool {
-	return strings.HasPrefix(path, w.top) && !strings.HasPrefix(path, rule.Trash)
+func (w *walk) covers(path []byte) bool {
+	return startsWith(path, w.top) && !startsWith(path, rule.Trash)
+}
+
+func startsWith(path []byte, prefix string) bool {
+	return len(path) >= len(prefix) && string(path[:len(prefix)]) == prefix
 }
 
 // enter notes that the walk is at a path that a rule may be about.
@@ -93,48 +97,63 @@ func (w *walk) keys(v view.View, b view.Bucket, to visitor) (end bool, err error
 	}
 	defer s.Close()
 	w.enter(from)
-	before := w.rows
-	defer func() { w.rows = before + s.Steps() }()
-	ticks := uint64(0)
+	before, ticks := w.rows, uint64(0)
+	var key, kept []byte // what w.key and w.kept will be: a row is not worth a string
+	note := func() {
+		w.rows = before + s.Steps()
+		if len(key) > 0 {
+			w.key, key = string(key), key[:0]
+		}
+		if len(kept) > 0 {
+			w.kept, kept = string(kept), kept[:0]
+		}
+	}
+	defer note()
 	object := rule.Object{Tags: &s.Row}
 	for ok := s.Seek(from); ok; {
-		object.Path = s.Path()
-		if !w.covers(object.Path) {
-			next, more := w.set.Seek(object.Path)
-			if next != object.Path && s.Left() { // what is in it is behind us
-				next, more = w.set.Seek(command.ScanAfter(w.layout, object.Path))
+		if !w.covers(s.PathBytes()) {
+			path := s.Path()
+			next, more := w.set.Seek(path)
+			if next != path && s.Left() { // what is in it is behind us
+				next, more = w.set.Seek(command.ScanAfter(w.layout, path))
 			}
 			if !more {
 				return s.Err() == nil, s.Err()
 			}
 			w.enter(next)
-			if next != object.Path {
+			if next != path {
 				ok = s.Seek(next)
 				continue
 			}
 		}
-		object.Size, object.ModifiedMs, object.Directory = s.Row.Size, s.Row.ModifiedMs, s.Row.Directory
-		e, due, err := w.set.Expiry(&object, w.cutoff)
-		if err != nil {
-			return false, err
+		var e rule.Expiry
+		due := false
+		if !w.set.Young(s.Row.ModifiedMs, w.cutoff) {
+			object.Path, object.Size, object.ModifiedMs, object.Directory = s.Path(), s.Row.Size, s.Row.ModifiedMs, s.Row.Directory
+			if e, due, err = w.set.Expiry(&object, w.cutoff); err != nil {
+				return false, err
+			}
+		}
+		if due {
+			note()
 		}
 		if due && s.Left() && w.holds(s, object.Path) {
 			due = false
 		}
-		w.rows = before + s.Steps()
 		if !due {
 			s.Keep()
-			w.kept = object.Path
+			kept = append(kept[:0], s.PathBytes()...)
 		} else if on, err := to.found(found{directory: s.Left(), size: s.Row.Size, modifiedMs: s.Row.ModifiedMs, expiredMs: e.AtMs, victim: &commandpb.LifecycleVictim{
 			Action: w.action, Rule: uint32(e.Rule), Path: object.Path, ParentId: uint64(s.Parent), Since: uint64(s.Row.Since),
 		}}); err != nil || !on {
 			return false, err
 		}
-		w.key, w.parent = object.Path, s.Parent
+		key, w.parent = append(key[:0], s.PathBytes()...), s.Parent
 		if s.Left() {
 			w.dirs++
 		}
 		if ticks++; ticks%w.every == 0 {
+			note()
 			if on, err := to.tick(); err != nil || !on {
 				return false, err
 			}

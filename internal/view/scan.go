@@ -95,6 +95,9 @@ func (s *Scan) Steps() uint64 { return s.steps }
 // that is being left.
 func (s *Scan) Path() string { return string(s.path) }
 
+// PathBytes is Path, valid until the scan moves on.
+func (s *Scan) PathBytes() []byte { return s.path }
+
 // Left reports whether Row is a directory that is being left.
 func (s *Scan) Left() bool { return s.left }
 
@@ -288,15 +291,16 @@ func (s *Scan) after() bool {
 type liveRows struct {
 	it     kv.Iterator
 	bucket ns.ObjectID
-	key    []byte
+	to     []byte // the key of the last seek
+	key    []byte // that the iterator is at
 	parent ns.ObjectID
 	name   []byte
 	failed error
 }
 
 func (r *liveRows) seek(parent ns.ObjectID, name []byte) bool {
-	r.key = schema.AppendEntryKey(r.key[:0], r.bucket, parent, name)
-	return r.set(r.it.SeekGE(r.key))
+	r.to = schema.AppendEntryKey(r.to[:0], r.bucket, parent, name)
+	return r.set(r.it.SeekGE(r.to))
 }
 
 func (r *liveRows) next() bool { return r.set(r.it.Next()) }
@@ -305,8 +309,9 @@ func (r *liveRows) set(ok bool) bool {
 	if !ok {
 		return false
 	}
-	if r.parent, r.name, ok = schema.SplitEntryKey(r.it.Key()); !ok {
-		_, r.failed = schema.Entries.ParseKey(r.it.Key())
+	r.key = r.it.Key()
+	if r.parent, r.name, ok = schema.SplitEntryKey(r.key); !ok {
+		_, r.failed = schema.Entries.ParseKey(r.key)
 	}
 	return ok
 }
@@ -318,7 +323,7 @@ func (r *liveRows) read(row *schema.Scanned) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, schema.DecodeScanned(r.it.Key(), value, row)
+	return true, schema.DecodeScanned(r.key, value, row)
 }
 
 func (r *liveRows) err() error   { return errors.Join(r.failed, r.it.Err()) }

@@ -46,7 +46,7 @@ func (s *Set) Expiry(o *Object, cutoffMs int64) (best Expiry, ok bool, err error
 		return best, false, nil
 	}
 	n := &s.expire.nodes[at]
-	if cutoffMs < n.date && (n.days == math.MaxInt64 || cutoffMs < s.add(o.ModifiedMs, n.days)) || strings.HasPrefix(o.Path, Trash) {
+	if s.before(cutoffMs, o.ModifiedMs, n.days, n.date) || strings.HasPrefix(o.Path, Trash) {
 		return best, false, nil
 	}
 	var tags []*o3v1.Pair
@@ -79,6 +79,18 @@ func (s *Set) Expiry(o *Object, cutoffMs int64) (best Expiry, ok bool, err error
 		}
 	}
 	return best, ok, nil
+}
+
+// Young reports that what was modified at a time has not expired by the cutoff,
+// whatever its path, so that Expiry need not be asked.
+func (s *Set) Young(modifiedMs, cutoffMs int64) bool {
+	return s.before(cutoffMs, modifiedMs, s.expire.days, s.expire.date)
+}
+
+// before reports whether the cutoff is before the date and before the end of an
+// age in days, where there is one.
+func (s *Set) before(cutoffMs, modifiedMs, days, date int64) bool {
+	return cutoffMs < date && (days == math.MaxInt64 || cutoffMs < s.add(modifiedMs, days))
 }
 
 // Abort returns the earliest time, not after the cutoff, at which a multipart

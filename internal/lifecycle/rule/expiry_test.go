@@ -191,9 +191,6 @@ func TestTags(t *testing.T) {
 	if _, ok, err := s.Expiry(&rule.Object{Path: "a", Tags: broken}, now); ok || err != broken.err {
 		t.Error("broken:", ok, err)
 	}
-	if !s.UsesTags() {
-		t.Error("UsesTags")
-	}
 }
 
 // TestSizes: the bounds themselves are outside.
@@ -322,11 +319,6 @@ func TestSeek(t *testing.T) {
 	}
 	if got, ok := s.Seek("{"); ok {
 		t.Error(got)
-	}
-	for dir, want := range map[string]bool{"": true, "b/": true, "c/": false, "m/": true, "m/n/": true, "z/": false, "zz/": true} {
-		if got := s.Below(dir); got != want {
-			t.Errorf("%q: %v", dir, got)
-		}
 	}
 }
 

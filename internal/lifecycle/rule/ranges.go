@@ -13,13 +13,6 @@ func (s *Set) Seek(path string) (next string, ok bool) { return s.expire.seek(pa
 // SeekUpload is Seek for multipart uploads, by the paths of their keys.
 func (s *Set) SeekUpload(path string) (next string, ok bool) { return s.abort.seek(path) }
 
-// Below reports whether an expiry rule may match a directory or anything below
-// it. dir ends in a slash or is empty.
-func (s *Set) Below(dir string) bool {
-	next, ok := s.Seek(dir)
-	return ok && strings.HasPrefix(next, dir)
-}
-
 // Prefixes returns the prefixes of the enabled expiry rules that no other of
 // them covers, in byte order: what lies outside of them matches no rule.
 func (s *Set) Prefixes() []string { return append([]string(nil), s.expire.tops...) }

@@ -19,12 +19,11 @@ type Options struct {
 // Set is a configuration that is ready to be asked: its enabled rules, found by
 // prefix. It is immutable.
 type Set struct {
-	day     int64 // milliseconds
-	rules   []compiled
-	ids     []string // of all rules of the configuration
-	expire  tree
-	abort   tree
-	anyTags bool
+	day    int64 // milliseconds
+	rules  []compiled
+	ids    []string // of all rules of the configuration
+	expire tree
+	abort  tree
 }
 
 // compiled is an enabled rule.
@@ -54,7 +53,6 @@ func Compile(rules []*o3v1.LifecycleRule, o Options) *Set {
 		}
 		c := compiled{number: i, prefix: prefixOf(r), days: int64(r.GetExpireDays()), date: r.GetExpireDateMs(), abort: int64(r.GetAbortDays())}
 		c.tags = r.Filter.GetTags()
-		s.anyTags = s.anyTags || len(c.tags) > 0
 		c.from, c.to = 0, math.MaxUint64
 		if f := r.Filter; f != nil && f.SizeGreaterThan != nil {
 			c.sized, c.from = true, *f.SizeGreaterThan
@@ -86,19 +84,15 @@ func Compile(rules []*o3v1.LifecycleRule, o Options) *Set {
 // ID returns the id of the rule with a number.
 func (s *Set) ID(number int) string { return s.ids[number] }
 
-// Rules returns how many rules the configuration has, those that are disabled
-// included.
-func (s *Set) Rules() int { return len(s.ids) }
-
-// UsesTags reports whether any enabled rule asks for tags.
-func (s *Set) UsesTags() bool { return s.anyTags }
-
 // tree holds the prefixes of rules in byte order, each with the longest other
 // one that it begins with, so that all prefixes of a path are one search and a
 // walk.
 type tree struct {
 	nodes []node
 	tops  []string // prefixes that no other one covers
+
+	// The soonest of all rules, as in node.
+	days, date int64
 }
 
 type node struct {
@@ -112,7 +106,7 @@ type node struct {
 func newTree(rules []compiled, which []int, when func(*compiled) (days, date int64)) tree {
 	order := slices.Clone(which)
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(rules[a].prefix, rules[b].prefix) })
-	var t tree
+	t := tree{days: math.MaxInt64, date: math.MaxInt64}
 	var open []int // nodes whose prefixes begin the next one, shortest first
 	for _, i := range order {
 		r := &rules[i]
@@ -136,6 +130,7 @@ func newTree(rules []compiled, which []int, when func(*compiled) (days, date int
 		n := &t.nodes[last]
 		n.rules = append(n.rules, i)
 		n.days, n.date = min(n.days, days), min(n.date, date)
+		t.days, t.date = min(t.days, days), min(t.date, date)
 	}
 	return t
 }

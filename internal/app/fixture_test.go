@@ -1,9 +1,7 @@
 package app
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,8 +10,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -28,6 +24,7 @@ import (
 	"o3/internal/access"
 	"o3/internal/cli"
 	"o3/internal/config"
+	"o3/internal/durable/fixture"
 	"o3/internal/errs"
 	"o3/internal/schema"
 )
@@ -395,7 +392,7 @@ func writeFixture(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "node.json"), append(raw, '\n'), 0o644),
-		pack(data, filepath.Join(dir, "node.tar.gz"))); err != nil {
+		fixture.Pack(data, filepath.Join(dir, "node.tar.gz"))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -522,71 +519,12 @@ func (x *fixtureNode) rule(s *server, bucket, body string) {
 	x.Rules[bucket] = string(s.must("GET", "/"+bucket+"?lifecycle=", nil).body)
 }
 
-// pack writes a directory as a compressed archive, without what names the
-// machine or the user.
-func pack(dir, to string) (err error) {
-	f, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	z, err := gzip.NewWriterLevel(f, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	w := tar.NewWriter(z)
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		h := &tar.Header{Name: filepath.ToSlash(name), Mode: int64(info.Mode().Perm()), Size: int64(len(raw))}
-		if err := w.WriteHeader(h); err != nil {
-			return err
-		}
-		_, err = w.Write(raw)
-		return err
-	})
-	return errors.Join(err, w.Close(), z.Close(), f.Close())
-}
-
 // unpack returns the directory that an archive holds.
 func unpack(t *testing.T, from string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	raw, err := os.ReadFile(from)
-	if err != nil {
+	if err := fixture.Unpack(from, dir); err != nil {
 		t.Fatal(err)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return dir
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, filepath.FromSlash(h.Name))
-		content, err := io.ReadAll(r)
-		if err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o750)); err == nil {
-			err = os.WriteFile(path, content, fs.FileMode(h.Mode))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	return dir
 }

@@ -80,6 +80,7 @@ func (n *node) openRecon() (err error) {
 		Rebuild:    task.RebuildOptions{Workers: c.Threads, Memory: int(c.Memory)},
 		Generation: generation.Options{CacheBytes: reconCache, MemoryBytes: reconMemtable, Listener: n.obs.ReconStore()},
 		Staging:    stagingOptions(n.cfg),
+		Private:    []string{n.cfg.Node.DataDir, n.cfg.Block.Dir},
 		Listener:   n.obs.Recon(c.Staging.Enhanced),
 	}
 	r.watchStaging(&o.Listener)

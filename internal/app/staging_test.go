@@ -29,7 +29,7 @@ var updateStaging = flag.Bool("update-staging", false, "write testdata/staging_a
 // What differs from run to run in answers.
 var (
 	times   = regexp.MustCompile(`"20[0-9-]+T[0-9:.]+Z"`)
-	amounts = regexp.MustCompile(`"(diskBytes|memoryBytes|tookMs|rows|progress|batchRows|[a-zA-Z]+Table)":[0-9.]+`)
+	amounts = regexp.MustCompile(`"(diskBytes|memoryBytes|memoryUsed|tookMs|rows|progress|batchRows|[a-zA-Z]+Table)":[0-9.]+`)
 	paths   = regexp.MustCompile(`"[^"]*/recon/`)
 	tables  = regexp.MustCompile(`"tableRows":\{[^}]*\}`)
 	tasks   = regexp.MustCompile(`"taskProgress":\{"([A-Za-z]+)":(\{[^}]*\})(,"[A-Za-z]+":\{[^}]*\})*\}`) // the first one will do
@@ -307,6 +307,40 @@ func TestStagingHealth(t *testing.T) {
 	look("up", "idle")
 }
 
+// TestStagingMemoryMetric: the memory that is shown is what a stage takes while it
+// fills its tables; none before and none after.
+func TestStagingMemoryMetric(t *testing.T) {
+	t.Parallel()
+	const name = "o3_recon_staging_memory_bytes"
+	var mu sync.Mutex
+	reading := func() {} // told of each batch of rows that a stage has read
+	s := start(t, settings{set: []string{withRecon}, hooks: hooks{recon: func(o *recon.Options) {
+		o.Rebuild.Progress = func(string, int64) {
+			mu.Lock()
+			defer mu.Unlock()
+			reading()
+		}
+	}}})
+	s.bucket("photos", "")
+	if err := s.commit("photos", "a", []byte("12345")); err != nil {
+		t.Fatal(err)
+	}
+	s.follows(s)
+	s.settled()
+	most := 0.0
+	mu.Lock()
+	reading = func() { most = max(most, s.metric(name)) }
+	mu.Unlock()
+	before := s.metric(name)
+	s.trigger(staging.Local)
+	s.settled()
+	mu.Lock()
+	defer mu.Unlock()
+	if after, may := s.metric(name), float64(s.node.cfg.Recon.Memory); before != 0 || after != 0 || most <= 0 || most > may {
+		t.Errorf("%s: %v before, at most %v of %v while tables were filled, %v after", name, before, most, may, after)
+	}
+}
+
 // TestStagingMetrics: every metric of the design moves in one scenario: a stage
 // that comes into force, and one whose task fails.
 func TestStagingMetrics(t *testing.T) {
@@ -334,7 +368,7 @@ func TestStagingMetrics(t *testing.T) {
 	const p = "o3_recon_staging_"
 	counters := []string{p + "seconds_count", p + "switch_seconds_count", p + "operations_total", p + "operations_successful_total", p + "transitions_total", p + "state_seconds_count",
 		"o3_recon_task_staging_seconds_count"}
-	gauges := []string{p + "progress_percent", p + "disk_bytes", p + "memory_bytes", p + "threads", p + "batch_rows", "o3_recon_task_staging_progress_percent", p + "table_rows"}
+	gauges := []string{p + "progress_percent", p + "disk_bytes", p + "threads", p + "batch_rows", "o3_recon_task_staging_progress_percent", p + "table_rows"}
 	before := map[string]float64{}
 	for _, name := range counters {
 		before[name] = s.metric(name)
@@ -437,8 +471,13 @@ func TestStagingBackup(t *testing.T) {
 	if a := s.post("recon/backup?path=" + dir); a.status != 409 {
 		t.Errorf("a second one: %v", a)
 	}
+	for _, own := range []string{s.node.cfg.Node.DataDir, s.node.cfg.Recon.Dir, s.node.cfg.Block.Dir} {
+		if a := s.post("recon/backup?path=" + filepath.Join(own, "backup")); a.status != 400 || !bytes.Contains(a.body, []byte("the server's own directory")) {
+			t.Errorf("in %s: %v", own, a)
+		}
+	}
 	wait(t, "it is recorded", func() bool {
 		r := s.records(s.node.cfg.Audit.Path, audit.Query{Action: "recon:Backup"})
-		return len(r) == 2 && r[0].Result == "ok" && r[0].Params["path"] == dir && r[1].Result == "not empty"
+		return len(r) == 5 && r[0].Result == "ok" && r[0].Params["path"] == dir && r[1].Result == "not empty" && r[2].Result == "invalid"
 	})
 }

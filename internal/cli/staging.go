@@ -88,14 +88,14 @@ func (c *stagingStatus) show(s *Session, raw []byte, st *recon.StagingStatus) er
 	}
 	if st.State.Running() {
 		fields = append(fields, field{"Phase", st.Phase}, field{"Progress", fmt.Sprintf("%.1f%%", st.Progress)}, field{"Done about", at(st.EstimatedCompletion)},
-			field{"Takes", fmt.Sprintf("%s of disk; up to %s of memory, %d threads, batches of %d rows", size(uint64(st.DiskBytes)), size(uint64(st.MemoryBytes)), st.Threads, st.BatchRows)})
+			field{"Takes", fmt.Sprintf("%s of disk; %s of up to %s of memory, %d threads, batches of %d rows", size(uint64(st.DiskBytes)), size(uint64(st.MemoryUsed)), size(uint64(st.MemoryBytes)), st.Threads, st.BatchRows)})
 		if st.Breaker != staging.StepNone.String() {
 			fields = append(fields, field{"Cut down", st.Breaker + ": " + st.BreakerWhy})
 		}
-		for _, name := range slices.Sorted(maps.Keys(st.TaskProgress)) {
-			t := st.TaskProgress[name]
-			fields = append(fields, field{name, strings.TrimSpace(fmt.Sprintf("%s %.1f%% %s", t.State, t.Progress, t.Error))})
-		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(st.TaskProgress)) {
+		t := st.TaskProgress[name]
+		fields = append(fields, field{name, strings.TrimSpace(fmt.Sprintf("%s %.1f%% %s", t.State, t.Progress, t.Error))})
 	}
 	if st.InPlace {
 		fields = append(fields, field{"In place", "yes: questions about the tables are refused meanwhile"})
@@ -110,7 +110,7 @@ func (c *stagingStatus) show(s *Session, raw []byte, st *recon.StagingStatus) er
 	if st.State == staging.Failed {
 		s.code = ExitUnavailable
 	}
-	return s.describeRaw(raw, append(fields, field{"Last error", st.LastError})...)
+	return s.describeRaw(raw, append(fields, field{"Last error", st.LastError}, field{"Needed", st.Needed})...)
 }
 
 func at(t *time.Time) string {

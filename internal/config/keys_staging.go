@@ -39,7 +39,7 @@ func stagingKeys() []Key {
 			field: staging(func(s *Staging) any { return &s.Timeout }),
 		}, {
 			Name: "ozone.recon.staging.memory.factor", Type: Float, Default: "0.5", Min: "0.01", Max: "1", ShownBy: "app.TestKeyStagingMemory",
-			Doc:   "How much of the memory that is left below the limit of the process (GOMEMLIMIT) a stage takes, at most `ozone.recon.rebuild.memory`.",
+			Doc:   "How much of the memory that is left below the limit of the process (GOMEMLIMIT, or that of its control group) a stage takes, at most `ozone.recon.rebuild.memory`.",
 			field: staging(func(s *Staging) any { return &s.MemoryFactor }),
 		}, {
 			Name: "ozone.recon.staging.thread.pool.size", Type: Int, Default: "4", Min: "1", Max: "256", ShownBy: "app.TestKeyStagingThreads",

@@ -24,7 +24,7 @@ func stagingTable() []Metric {
 		{Name: "o3_recon_staging_transitions_total", Type: Counter, Unit: "transitions", Labels: []string{"to"}, Help: "Changes of the state of stages"},
 		{Name: "o3_recon_staging_state_seconds", Type: Histogram, Unit: "seconds", Labels: []string{"state"}, Buckets: long, Help: "Time that stages spent in a state"},
 		sampled(Gauge, "o3_recon_staging_disk_bytes", "bytes", "Size of the stage's files, those included that are hard links to files of others (stagingDiskUsage)"),
-		sampled(Gauge, "o3_recon_staging_memory_bytes", "bytes", "Memory for counters and sorting that is given to the stage; 0 while there is none (stagingMemoryUsage)"),
+		sampled(Gauge, "o3_recon_staging_memory_bytes", "bytes", "Memory that the stage takes for counters and sorting; 0 while it has no tables to fill (stagingMemoryUsage)"),
 		sampled(Gauge, "o3_recon_staging_threads", "threads", "Threads that are given to the stage; 0 while there is none (stagingThreadCount)"),
 		sampled(Gauge, "o3_recon_staging_batch_rows", "rows", "Rows that a thread of the stage reads at once; 0 while there is none"),
 		sampled(Gauge, "o3_recon_staging_attempt", "tries", "Which try of the stage this is, or the last one was"),
@@ -36,7 +36,7 @@ func stagingTable() []Metric {
 		{Name: "o3_recon_staging_removed_total", Type: Counter, Unit: "directories", Labels: []string{"what"}, Help: "Directories that were removed: previous generation, stage, kept stage, image"},
 		{Name: "o3_recon_rollback_seconds", Type: Histogram, Unit: "seconds", Buckets: latencyBuckets(), Help: "Time of rollbacks to the generation before"},
 		sampled(Gauge, "o3_recon_task_staging_progress_percent", "percent", "How far a task is with the stage; not shown without ozone.recon.staging.monitoring.enhanced (taskStagingProgress)", "task"),
-		{Name: "o3_recon_task_staging_seconds", Type: Histogram, Unit: "seconds", Labels: []string{"task"}, Buckets: long, Help: "Time that a task took to fill its tables of a stage; all of them read the namespace together (taskStagingDuration)"},
+		{Name: "o3_recon_task_staging_seconds", Type: Histogram, Unit: "seconds", Labels: []string{"task"}, Buckets: long, Help: "Time of its own that a task took to fill its tables of a stage, on all processors; what all tasks share, such as reading the namespace, is not in it (taskStagingDuration)"},
 		{Name: "o3_recon_task_staging_failures_total", Type: Counter, Unit: "failures", Labels: []string{"task"}, Help: "Times that a task failed in a stage"},
 		sampled(Gauge, "o3_recon_staging_table_rows", "rows", "Rows of a table of the namespace that the stage has read; not shown without ozone.recon.staging.monitoring.enhanced", "table"),
 		{Name: "o3_recon_alerts_total", Type: Counter, Unit: "alerts", Labels: []string{"alert", "status"}, Help: "Alerts that were raised (firing) and that ended (resolved)"},
@@ -53,7 +53,7 @@ func (o *Obs) staging(l *recon.Listener, enhanced bool) {
 	}
 	l.Transition = o.transition
 	l.StagingProgress = func(st recon.StagingStatus) {
-		args := []any{"stagingId", st.StagingID, "state", string(st.State), "phase", string(st.Phase), "percent", round(st.Progress), "disk", st.DiskBytes, "memory", st.MemoryBytes, "threads", st.Threads}
+		args := []any{"stagingId", st.StagingID, "state", string(st.State), "phase", string(st.Phase), "percent", round(st.Progress), "disk", st.DiskBytes, "memory", st.MemoryUsed, "threads", st.Threads}
 		if st.EstimatedCompletion != nil {
 			args = append(args, "done_at", st.EstimatedCompletion.Format(time.RFC3339))
 		}
@@ -141,7 +141,7 @@ func (o *Obs) SampleStaging(status func() recon.StagingStatus, enhanced bool) {
 		}
 		s.Set("o3_recon_staging_progress_percent", st.Progress)
 		s.Set("o3_recon_staging_disk_bytes", float64(st.DiskBytes))
-		s.Set("o3_recon_staging_memory_bytes", float64(st.MemoryBytes))
+		s.Set("o3_recon_staging_memory_bytes", float64(st.MemoryUsed))
 		s.Set("o3_recon_staging_threads", float64(st.Threads))
 		s.Set("o3_recon_staging_batch_rows", float64(st.BatchRows))
 		s.Set("o3_recon_staging_attempt", float64(st.Attempt))

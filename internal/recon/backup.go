@@ -77,18 +77,14 @@ func (m BackupManifest) Summary() BackupSummary {
 
 // Backup makes dir a copy of the generation in force at one index: a checkpoint of
 // its stores, hard links where the file system has them, and a backup of SQLite.
-// dir is an absolute path of a directory that is absent or empty; it appears when
-// all of it is there and durable. Kinds: Invalid, NotEmpty, Unavailable.
+// dir is an absolute path of a directory that is absent or empty, in one that is
+// there and neither Recon's nor one of Options.Private; it appears when all of it
+// is there and durable. Kinds: Invalid, NotEmpty, Unavailable.
 func (s *Service) Backup(ctx context.Context, dir string) (BackupManifest, error) {
 	var none BackupManifest
-	if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-		return none, errs.New(errs.Invalid, dir, "the directory of a backup is given by an absolute path")
-	}
-	dir = filepath.Clean(dir)
-	for _, own := range []string{s.d.dir, s.d.base} {
-		if dir == own || strings.HasPrefix(dir, own+"/") {
-			return none, errs.New(errs.Invalid, dir, "it is in Recon's own directory "+own)
-		}
+	dir, err := s.backupDir(dir)
+	if err != nil {
+		return none, err
 	}
 	cur, _ := s.now()
 	if cur == nil {
@@ -114,6 +110,45 @@ func (s *Service) Backup(ctx context.Context, dir string) (BackupManifest, error
 		return none, errors.Join(err, s.d.removeAll(part))
 	}
 	return m, nil
+}
+
+// backupDir returns the directory of a backup, or why none can be made there.
+func (s *Service) backupDir(dir string) (string, error) {
+	bad := func(why string) (string, error) { return "", errs.New(errs.Invalid, dir, why) }
+	if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+		return bad("the directory of a backup is given by an absolute path")
+	}
+	parent, name := filepath.Split(filepath.Clean(dir))
+	if s.d.own {
+		var err error
+		if parent, err = filepath.EvalSymlinks(parent); err != nil {
+			return bad("the directory that it is to be in cannot be used; is the disk mounted? " + err.Error())
+		}
+	}
+	at := filepath.Join(parent, name)
+	if s.d.own {
+		at = realPath(at)
+	}
+	for _, own := range append([]string{s.d.dir, s.d.base}, s.o.Private...) {
+		if s.d.own {
+			own = realPath(own)
+		}
+		if rel, err := filepath.Rel(own, at); err == nil && filepath.IsLocal(rel) {
+			return bad("it is in the server's own directory " + own + ": what is there is lost with the server")
+		}
+	}
+	return at, nil
+}
+
+// realPath returns where a path leads, as far as that can be found out.
+func realPath(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	return path
 }
 
 // beginBackup makes the directory in which a backup is made.

@@ -136,8 +136,16 @@ func TestBackupRefused(t *testing.T) {
 	o := newOM(t, 2)
 	o.work(20)
 	home := filepath.Join(t.TempDir(), "recon")
-	r := o.follow(t, home, nil)
+	private, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(private, link); err != nil {
+		t.Fatal(err)
+	}
+	r := o.follow(t, home, func(o *recon.Options) { o.Private = []string{private, "testdata"} })
 	r.current()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	full, base := t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -147,6 +155,8 @@ func TestBackupRefused(t *testing.T) {
 	}
 	for path, want := range map[string]errs.Kind{
 		"relative": errs.Invalid, "/": errs.Invalid, home: errs.Invalid, filepath.Join(home, "b"): errs.Invalid,
+		private: errs.Invalid, filepath.Join(private, "b"): errs.Invalid, link: errs.Invalid, filepath.Join(link, "b"): errs.Invalid,
+		filepath.Join(base, "absent", "b"): errs.Invalid, filepath.Join(base, "x", "..", "..", filepath.Base(base), "b"): errs.NotEmpty, "": errs.Invalid, filepath.Join(here, "testdata", "b"): errs.Invalid,
 		full: errs.NotEmpty, filepath.Join(base, "b"): errs.NotEmpty,
 	} {
 		if _, err := r.Backup(t.Context(), path); errs.KindOf(err) != want {
@@ -168,7 +178,7 @@ func TestBackupRefused(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(base, "c")); err == nil {
 		t.Error("it left something")
 	}
-	_, _, err := recon.Restore(t.Context(), recon.RestoreOptions{From: filepath.Join(base, "b"), Dir: home, Replace: true})
+	_, _, err = recon.Restore(t.Context(), recon.RestoreOptions{From: filepath.Join(base, "b"), Dir: home, Replace: true})
 	if errs.KindOf(err) != errs.Unavailable {
 		t.Errorf("beside a server: %v", err)
 	}

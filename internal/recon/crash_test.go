@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"o3/internal/errs"
 	"o3/internal/recon"
+	"o3/internal/recon/generation"
 	"o3/internal/recon/staging"
+	"o3/internal/recon/task"
 )
 
 // TestPowerCuts: a power cut before any operation on the disk, during changes from
@@ -113,4 +119,129 @@ func (r *rig) settled() {
 	r.current()
 	r.until("no stage", func(recon.Status) bool { return r.quiet() })
 	r.current()
+}
+
+// TestCrashWithoutOM: a crash leaves the tables ahead of the replica, and the OM,
+// whose log would make them agree again, is away. The tables are built anew from
+// the replica that is here, so that there are answers; the OM's log goes on from
+// there when it is back.
+func TestCrashWithoutOM(t *testing.T) {
+	o, d := newOM(t, 5), newDisk()
+	o.work(60)
+	r := o.on(t, d, nil)
+	r.settled()
+	rng := rand.New(rand.NewPCG(5, 5))
+	var mu sync.Mutex
+	var left *disk
+	d.op = func(what string) error { // the tables are durable, and the replica is about to be
+		mu.Lock()
+		defer mu.Unlock()
+		if left == nil && strings.Contains(what, "/replica/") && strings.Contains(what, ".sst") {
+			left = d.crash(rng, 0)
+		}
+		return nil
+	}
+	r.until("a crash", func(recon.Status) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if left == nil {
+			o.work(1)
+		}
+		return left != nil
+	})
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	o.set(faults{down: true})
+	r = o.on(t, left, nil)
+	r.until("tables that were built anew", func(s recon.Status) bool { return s.Syncs > 0 && r.quiet() })
+	at := r.check()
+	if st, l := r.Staging(), r.Status().LastSync; st.Kind != staging.Local || l.Reason != recon.ReasonDamaged || !strings.Contains(l.Detail, "ahead of the replica") || l.Error != "" {
+		t.Errorf("%+v, %+v", st, l)
+	}
+	if at == 0 || at >= o.index() {
+		t.Errorf("it answers as of %d while the OM, which is away, is at %d", at, o.index())
+	}
+	o.set(faults{})
+	r.settled()
+	r.check()
+}
+
+// TestRollingBackStatus: a stage that is on its way back is not expected to be
+// complete; how far its tasks were is shown until the next one begins.
+func TestRollingBackStatus(t *testing.T) {
+	o := newOM(t, 6)
+	o.work(40)
+	var r *rig
+	var fail atomic.Bool
+	states := map[staging.State]recon.StagingStatus{}
+	var mu sync.Mutex
+	r = o.follow(t, t.TempDir(), func(opts *recon.Options) {
+		opts.Staging.NoAutoRetry = true
+		opts.Staging.Hooks.ValidateStagingData = func(_, task string, _ *generation.View) error {
+			if fail.Load() && task == "NSSummaryTask" {
+				return errors.New("planted")
+			}
+			return nil
+		}
+		opts.Listener.Transition = func(tr staging.Transition) {
+			if fail.Load() {
+				mu.Lock()
+				defer mu.Unlock()
+				states[tr.To] = r.Staging()
+			}
+		}
+	})
+	r.settled()
+	fail.Store(true)
+	r.Reinit()
+	r.until("a failure", func(recon.Status) bool { return r.StagingState() == staging.Failed && r.quiet() })
+	mu.Lock()
+	defer mu.Unlock()
+	if st := states[staging.RollingBack]; st.State != staging.RollingBack || st.EstimatedCompletion != nil || st.Progress <= 0 {
+		t.Errorf("on the way back: %+v", st)
+	}
+	st := r.Staging()
+	if got := st.TaskProgress["NSSummaryTask"]; got.State != recon.TaskFailed || got.Error != "planted" || got.Rows == 0 {
+		t.Errorf("the task that failed is %+v", got)
+	}
+	if got := st.TaskProgress["FileSizeCountTaskOBS"]; got.State != recon.TaskDone || got.Progress != 100 {
+		t.Errorf("a task that did not is %+v", got)
+	}
+	fail.Store(false)
+	r.Reinit()
+	r.settled()
+	if st := r.Staging(); len(st.TaskProgress) > 0 || st.LastError != "" {
+		t.Errorf("after one that came into force: %+v", st)
+	}
+}
+
+// TestTaskStagingTimes: each task is told of with the time of its own, not with
+// that of all.
+func TestTaskStagingTimes(t *testing.T) {
+	o := newOM(t, 7)
+	o.work(200)
+	var mu sync.Mutex
+	told, own := map[string]time.Duration{}, map[string]time.Duration{}
+	r := o.follow(t, t.TempDir(), func(opts *recon.Options) {
+		opts.Listener.TaskStaged = func(_, task string, took time.Duration, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[task] = took
+		}
+		opts.Listener.Built = func(_ recon.Synced, done task.Rebuilt) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, w := range done.Tasks {
+				own[w.Task] = w.Took
+			}
+		}
+	})
+	r.settled()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(own) != len(task.All()) || !maps.Equal(told, own) {
+		t.Errorf("told %v, taken %v", told, own)
+	}
 }

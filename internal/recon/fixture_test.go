@@ -1,15 +1,11 @@
 package recon_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"flag"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,6 +15,7 @@ import (
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/command/commandpb"
+	"o3/internal/durable/fixture"
 	"o3/internal/errs"
 	"o3/internal/recon"
 	"o3/internal/recon/staging"
@@ -255,7 +252,7 @@ func writeFixture(t *testing.T, to string) {
 	r.until("the failure", func(recon.Status) bool { return r.StagingState() == staging.Failed })
 	o.set(faults{down: true})
 	text := r.picture()
-	if err := errors.Join(r.stop(), os.WriteFile(filepath.Join(to, "recon.txt"), []byte(text), 0o644), pack(dir, filepath.Join(to, "recon.tar.gz"))); err != nil {
+	if err := errors.Join(r.stop(), os.WriteFile(filepath.Join(to, "recon.txt"), []byte(text), 0o644), fixture.Pack(dir, filepath.Join(to, "recon.tar.gz"))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -292,62 +289,12 @@ func (o *om) expire() {
 	o.d.Must(o.t, &commandpb.SuspendLifecycle{Volume: "s3v", Bucket: "tree", Suspended: true, Reason: "why"})
 }
 
-// pack writes a directory as a compressed archive, without what names the machine
-// or the user.
-func pack(dir, to string) error {
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	w := tar.NewWriter(z)
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err == nil {
-			err = w.WriteHeader(&tar.Header{Name: filepath.ToSlash(name), Mode: 0o600, Size: int64(len(raw))})
-		}
-		if err == nil {
-			_, err = w.Write(raw)
-		}
-		return err
-	})
-	return errors.Join(err, w.Close(), z.Close(), os.WriteFile(to, b.Bytes(), 0o644))
-}
-
 // unpack returns the directory that an archive holds.
 func unpack(t *testing.T, from string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "recon")
-	raw, err := os.ReadFile(from)
-	if err != nil {
+	if err := fixture.Unpack(from, dir); err != nil {
 		t.Fatal(err)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return dir
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, filepath.FromSlash(h.Name))
-		content, err := io.ReadAll(r)
-		if err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700)); err == nil {
-			err = os.WriteFile(path, content, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	return dir
 }

@@ -3,27 +3,14 @@ package recon
 import (
 	"context"
 	"fmt"
-	"math"
-	"runtime/debug"
-	"runtime/metrics"
 	"time"
 
 	"o3/internal/errs"
 	"o3/internal/recon/staging"
 )
 
-// runtimeMemory returns the bytes that Go's runtime holds, and its soft limit.
-func runtimeMemory() (used, limit uint64) {
-	if n := debug.SetMemoryLimit(-1); n < math.MaxInt64 {
-		limit = uint64(n)
-	}
-	m := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(m)
-	return m[0].Value.Uint64() - m[1].Value.Uint64(), limit
-}
-
-// tightMemory is the part of the limit from which memory is short, in percent.
-const tightMemory = 90
+// spareMemory returns how much of so much memory is to stay free.
+func spareMemory(limit uint64) uint64 { return limit / 10 }
 
 // space returns the free bytes where stages are made; ok is false where that is
 // not known.
@@ -41,7 +28,7 @@ func (s *Service) short() string {
 	if free, ok := s.space(); ok && free < s.o.Staging.Reserve {
 		return fmt.Sprintf("the disk of %s has %.1f MiB free, and %.1f MiB are to stay so", s.d.base, mib(free), mib(s.o.Staging.Reserve))
 	}
-	if used, limit := s.o.Staging.Memory(); limit > 0 && used > limit/100*tightMemory {
+	if used, limit := s.memory(spareMemory); limit > 0 && used > limit-spareMemory(limit) {
 		return fmt.Sprintf("the process has %.1f MiB of %.1f MiB", mib(used), mib(limit))
 	}
 	return ""

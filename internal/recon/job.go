@@ -2,6 +2,8 @@ package recon
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"o3/internal/errs"
@@ -105,15 +107,19 @@ func (s *Service) Reinit() bool {
 func (s *Service) wish(a ask) Triggered {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !a.manual {
+		s.needs = &a
+	}
 	running := s.stage != nil
 	if running && s.joinable(a) {
 		return Triggered{StagingID: s.stage.job.id, Joined: true}
 	}
 	if q := s.queue; q != nil {
-		q.clean = q.clean || a.clean
+		clean := q.clean || a.clean
 		if !q.kind.Covers(a.kind) {
 			q.ask = a
 		}
+		q.clean = clean
 		return Triggered{StagingID: q.id, Joined: true, Queued: running}
 	}
 	if r := s.retry; r != nil && r.kind.Covers(a.kind) {
@@ -126,6 +132,16 @@ func (s *Service) wish(a ask) Triggered {
 	s.next++
 	s.nudge()
 	return Triggered{StagingID: s.queue.id, Queued: running}
+}
+
+// needed says what those who follow wait for, and how it is begun, where nothing
+// is made or due: somebody has cancelled it, or it has failed. s.mu is held.
+func (s *Service) needed() string {
+	if s.needs == nil || s.stage != nil || s.queue != nil || s.retry != nil || s.due != nil {
+		return ""
+	}
+	kind := strings.ToLower(string(s.needs.kind))
+	return fmt.Sprintf("a new generation is needed (%s) and none is made or due: o3 admin staging reprocess --kind %s begins it, as a restart does", s.needs.reason, kind)
 }
 
 // joinable reports whether the stage that is being made does what is asked: what

@@ -91,7 +91,7 @@ func (s *Service) followOne(ctx context.Context, cur *served, changed <-chan str
 		if !any {
 			any = true
 			s.mu.Lock()
-			s.status.Source = src.Name()
+			s.status.Source, s.needs = src.Name(), nil
 			s.mu.Unlock()
 			s.set(StateFollowing, nil)
 		}

@@ -1,6 +1,7 @@
 package recon
 
 import (
+	"runtime/debug"
 	"time"
 
 	"o3/internal/recon/generation"
@@ -13,6 +14,8 @@ import (
 type Options struct {
 	Dir     string   // of the generations; made if it is absent
 	Sources []Source // asked in this order; at least one
+
+	Private []string // directories in which no backup is made, beside Recon's own
 
 	Rebuild    task.RebuildOptions // Memory is the most a stage may have; Dir "" is below the stage's
 	Generation generation.Options  // Dir is chosen by the Service; FS is that of everything here
@@ -47,9 +50,11 @@ type StagingOptions struct {
 	Reserve          uint64        // bytes of the disk that stay free
 
 	Space  func(dir string) (free, total uint64, err error) // nil: as the file system says
-	Memory func() (used, limit uint64)                      // of the process, in bytes; limit 0: none; nil: as Go's runtime says
+	Memory func() (used, limit uint64)                      // of the process, in bytes; limit 0: none; nil: what is nearer, that of Go's runtime or of the control group
 	Hooks  TaskHooks
 	Clock  Clock
+
+	giveBack func() // memory that is held and not needed, to the system; nil where Memory is told
 }
 
 // TaskHooks are called for each task of a stage, from one goroutine. An error
@@ -99,7 +104,7 @@ func (o Options) withDefaults() Options {
 	fill(&st.ProgressInterval, 30*time.Second)
 	fill(&st.HealthInterval, 10*time.Second)
 	if st.Memory == nil {
-		st.Memory = runtimeMemory
+		st.Memory, st.giveBack = processMemory, debug.FreeOSMemory
 	}
 	if st.Clock == nil {
 		st.Clock = realClock{}

@@ -64,12 +64,12 @@ func (s *Service) pace(ctx context.Context, st *stage) {
 
 // plan makes out what a stage may take.
 func (s *Service) plan(st *stage) {
-	used, limit := s.o.Staging.Memory()
+	o := s.o.Staging
+	used, limit := s.memory(func(uint64) uint64 { return uint64(float64(s.o.Rebuild.Memory) / o.MemoryFactor) })
 	available := uint64(0)
 	if limit > 0 {
 		available = max(limit-min(used, limit), 1)
 	}
-	o := s.o.Staging
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.limits = staging.Plan(available, o.MemoryFactor, o.BatchMultiplier, o.Threads, s.o.Rebuild.Memory)

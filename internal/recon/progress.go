@@ -35,6 +35,7 @@ type progress struct {
 	expected    map[string]int64 // likewise, as far as known
 	all         int64            // rows expected; 0: not known
 	tasks       map[string]TaskProgress
+	held        int // bytes of memory, for counters and sorting
 }
 
 // share is what part of a stage each phase is, in percent, and where it begins.
@@ -156,6 +157,13 @@ func (s *Service) rebuildProgress(st *stage, table string, n int64) {
 		}
 		p.tasks[t.Name] = tp
 	}
+}
+
+// holds notes how much memory a rebuild takes.
+func (s *Service) holds(st *stage, bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.progress.held = bytes
 }
 
 // tasksDone notes that the tables were filled, or that this has failed.

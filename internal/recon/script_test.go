@@ -177,7 +177,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	commands := map[string]func(*datadriven.TestData) string{
 		"start": s.start, "stop": s.stop, "work": s.work, "current": s.current, "fail": s.fail, "hold": s.hold, "release": s.release, "trigger": s.trigger,
 		"await": s.await, "advance": s.advance, "retry": s.retry, "cancel": s.cancel, "rollback": s.rollback, "status": s.status, "ls": s.ls, "log": s.log,
-		"look": s.look, "cut": s.cut, "memory": s.memory, "disk": s.disk, "om": s.source,
+		"following": s.following, "look": s.look, "cut": s.cut, "memory": s.memory, "disk": s.disk, "om": s.source,
 	}
 	f := commands[d.Cmd]
 	if f == nil {
@@ -387,6 +387,16 @@ func (s *script) status(*datadriven.TestData) string {
 	if st.Queued != "" {
 		fmt.Fprintf(&b, "\nqueued %s", st.Queued)
 	}
+	if st.Needed != "" {
+		fmt.Fprintf(&b, "\nneeded: %s", st.Needed)
+	}
+	if !st.State.Running() && len(st.TaskProgress) > 0 {
+		ended := map[string]int{}
+		for _, p := range st.TaskProgress {
+			ended[p.State]++
+		}
+		fmt.Fprintf(&b, "\ntasks of what came to nothing: %v", ended)
+	}
 	if st.Previous != nil {
 		fmt.Fprintf(&b, "\nprevious %s for %v", st.Previous.Generation, st.Previous.Until.Sub(s.clock.Now()))
 	}
@@ -394,6 +404,12 @@ func (s *script) status(*datadriven.TestData) string {
 		fmt.Fprintf(&b, "\nkept %s: %s: %s", s.plain(k.Path), k.Reason, s.plain(k.Detail))
 	}
 	return b.String()
+}
+
+// following says whether the OM is followed, and why not.
+func (s *script) following(*datadriven.TestData) string {
+	st := s.r.Status()
+	return fmt.Sprintf("%s %s", st.State, s.plain(st.Error))
 }
 
 func (s *script) ls(*datadriven.TestData) string {

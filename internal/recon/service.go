@@ -3,6 +3,7 @@ package recon
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type Service struct {
 	retry  *job           // that is due later
 	due    *job           // that becomes retry when the stage is over
 	forget bool           // the record still has a retry that was cancelled
+	needs  *ask           // what those who follow wait for; nil: nothing
+	last   ending         // of the last stage that came to nothing
 	told   results
 	rows   map[string]int64 // that the last rebuild has read, by table
 }
@@ -102,6 +105,9 @@ func (s *Service) take(next *served) *served {
 	defer s.mu.Unlock()
 	old := s.current
 	s.current, s.status.Generation = next, ""
+	if next != nil && !next.paused {
+		s.needs = nil // those who follow find out what they can do with this one
+	}
 	if next != nil {
 		s.status.Generation = next.name
 	}
@@ -159,6 +165,9 @@ func (s *Service) Status() Status {
 	if s.current != nil {
 		pos := s.current.g.Position()
 		st.Index, st.Op, st.Digest, st.Time = pos.Index, uint64(pos.Op), pos.Digest.String(), time.UnixMilli(pos.TimeMs).UTC()
+	}
+	if need := s.needed(); need != "" {
+		st.Error = strings.TrimPrefix(st.Error+"; "+need, "; ")
 	}
 	if s.stage != nil && s.stage.building != nil {
 		b := *s.stage.building

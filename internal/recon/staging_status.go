@@ -20,8 +20,8 @@ type StagingStatus struct {
 	StartTime           *time.Time              `json:"startTime"`
 	Since               *time.Time              `json:"since"` // of the state
 	EstimatedCompletion *time.Time              `json:"estimatedCompletion"`
-	TaskProgress        map[string]TaskProgress `json:"taskProgress"`
-	TableRows           map[string]int64        `json:"tableRows,omitempty"` // read, by table of the namespace
+	TaskProgress        map[string]TaskProgress `json:"taskProgress"`        // of one that came to nothing: as it was then, until the next one begins or the server ends
+	TableRows           map[string]int64        `json:"tableRows,omitempty"` // read, by table of the namespace; likewise
 
 	Attempt     int        `json:"attempt"`
 	MaxAttempts int        `json:"maxAttempts"`
@@ -29,12 +29,14 @@ type StagingStatus struct {
 	LastError   string     `json:"lastError,omitempty"`
 	InPlace     bool       `json:"inPlace"`
 	Queued      string     `json:"queued,omitempty"` // stagingId of the one that comes next
+	Needed      string     `json:"needed,omitempty"` // what is needed and neither made nor due, and what begins it
 
 	Breaker     string `json:"breaker"`
 	BreakerWhy  string `json:"breakerWhy,omitempty"`
 	Threads     int    `json:"threads"`
 	BatchRows   int    `json:"batchRows"`
-	MemoryBytes int    `json:"memoryBytes"` // that it may take
+	MemoryBytes int    `json:"memoryBytes"` // that it may take, for counters and sorting
+	MemoryUsed  int    `json:"memoryUsed"`  // that it takes of them
 	DiskBytes   int64  `json:"diskBytes"`   // that it takes, the replica's hard links included
 
 	Previous *Previous `json:"previous,omitempty"`
@@ -68,7 +70,7 @@ func (s *Service) Staging() StagingStatus {
 		State: r.State, StagingID: r.StagingID, Kind: r.Kind, Reason: Reason(r.Reason), Detail: r.Detail,
 		StartTime: timeOf(r.StartedMs), Since: timeOf(r.SinceMs), Attempt: r.Attempt, MaxAttempts: 1 + s.o.Staging.MaxRetries,
 		LastError: r.Error, InPlace: r.InPlace, Breaker: staging.StepNone.String(), TaskProgress: map[string]TaskProgress{},
-		Operations: s.told.operations, Successful: s.told.successful, Failures: s.told.failures, LastDuration: s.told.took, LastSwitch: s.told.switching,
+		Needed: s.needed(), Operations: s.told.operations, Successful: s.told.successful, Failures: s.told.failures, LastDuration: s.told.took, LastSwitch: s.told.switching,
 	}
 	if s.o.Staging.NoAutoRetry {
 		out.MaxAttempts = 1
@@ -85,6 +87,8 @@ func (s *Service) Staging() StagingStatus {
 	}
 	if st := s.stage; st != nil && st.job.id == r.StagingID && r.State.Running() {
 		s.stageStatus(st, &out)
+	} else if s.last.id == r.StagingID && s.last.tasks != nil && r.Error != "" {
+		out.TaskProgress, out.TableRows = maps.Clone(s.last.tasks), maps.Clone(s.last.rows)
 	}
 	s.mu.Unlock()
 	if m.Previous != "" {
@@ -115,9 +119,9 @@ func (s *Service) stageStatus(st *stage, out *StagingStatus) {
 	}
 	limits := st.limits.Within(st.breaker.Step)
 	out.Breaker, out.BreakerWhy = st.breaker.Step.String(), st.why
-	out.Threads, out.BatchRows, out.MemoryBytes = limits.Threads, limits.Batch, limits.Memory
+	out.Threads, out.BatchRows, out.MemoryBytes, out.MemoryUsed = limits.Threads, limits.Batch, limits.Memory, p.held
 	now := s.clock.Now()
-	if took := now.Sub(st.began); out.Progress >= 1 && out.Progress < 100 {
+	if took := now.Sub(st.began); out.Progress >= 1 && out.Progress < 100 && out.State != staging.RollingBack {
 		at := now.Add(time.Duration(float64(took) * (100 - out.Progress) / out.Progress)).UTC()
 		out.EstimatedCompletion = &at
 	}

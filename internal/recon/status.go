@@ -12,7 +12,7 @@ const (
 	StateStarting  State = "STARTING"  // there is nothing to answer from yet
 	StateFollowing State = "FOLLOWING" // the log is being applied
 	StateRetrying  State = "RETRYING"  // the OM does not answer; what is here is served
-	StateSyncing   State = "SYNCING"   // a new generation is being made; the old one is served, and followed if it can be
+	StateSyncing   State = "SYNCING"   // what is here cannot be followed, and is served; a new generation is being made, or Error says what begins one
 )
 
 // Phase is a step of making a generation.

@@ -7,7 +7,6 @@ import (
 
 	"o3/internal/recon/generation"
 	"o3/internal/recon/staging"
-	"o3/internal/recon/task"
 	"o3/internal/recon/validate"
 )
 
@@ -25,11 +24,7 @@ func endOfLog(j job, b *broken) error {
 
 // taskNames returns the tasks of a generation.
 func (s *Service) taskNames() (names []string) {
-	all := s.o.Generation.Tasks
-	if all == nil {
-		all = task.All()
-	}
-	for _, t := range all {
+	for _, t := range s.tasks() {
 		names = append(names, t.Name)
 	}
 	return names
@@ -69,6 +64,7 @@ func (s *Service) reprocessToStaging(ctx context.Context, st *stage) error {
 	limits := s.limits(st)
 	o.Memory, o.Workers = limits.Memory, limits.Threads
 	s.expect(ctx, st)
+	o.Held = func(bytes int) { s.holds(st, bytes) }
 	o.Progress = func(table string, n int64) {
 		s.rebuildProgress(st, table, n)
 		if s.o.Rebuild.Progress != nil {

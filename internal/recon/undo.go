@@ -3,10 +3,18 @@ package recon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"o3/internal/recon/staging"
 )
+
+// ending is how far a stage was that came to nothing.
+type ending struct {
+	id    string
+	tasks map[string]TaskProgress
+	rows  map[string]int64
+}
 
 // rollbackStagingArea clears away a stage that came to nothing.
 func (s *Service) rollbackStagingArea(st *stage, err error) {
@@ -17,6 +25,7 @@ func (s *Service) rollbackStagingArea(st *stage, err error) {
 	st.over = true
 	begun := s.record.StagingID == j.id && s.record.State.Running()
 	s.record.Error = err.Error()
+	s.last = ending{j.id, maps.Clone(st.progress.tasks), maps.Clone(st.progress.rows)}
 	s.told.failures++
 	s.mu.Unlock()
 	now := s.clock.Now()

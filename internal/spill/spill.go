@@ -81,6 +81,9 @@ func New(o Options) *Sorter {
 // Len returns how many records were added.
 func (s *Sorter) Len() int64 { return s.records }
 
+// Used returns how many bytes of memory the records take that are not in files.
+func (s *Sorter) Used() int { return s.used }
+
 // Spilled returns how many bytes were written to files.
 func (s *Sorter) Spilled() int64 { return s.spilled }
 

@@ -46,6 +46,7 @@ type worker struct {
 	lanes  [len(lanes)]*spill.Sorter
 	order  uint64 // of the piece that is read
 	most   int    // rows of the batch that is read
+	told   int    // bytes of held that were told of
 	key    []byte
 	value  []byte
 }
@@ -56,6 +57,15 @@ func (w *worker) own(key []byte, lead int, n int64) error {
 	w.key = binary.BigEndian.AppendUint64(append(w.key[:0], key[1:lead]...), w.order)
 	w.value = append(binary.AppendUvarint(w.value[:0], uint64(n)), key[lead:]...)
 	return w.lanes[lane].Add(w.key, w.value)
+}
+
+// held returns how many bytes sums and records to be sorted take.
+func (w *worker) held() int {
+	n := w.sums.size + w.counts.Used()
+	for _, l := range w.lanes {
+		n += l.Used()
+	}
+	return n
 }
 
 // emit takes a sum.

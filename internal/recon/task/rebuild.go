@@ -29,6 +29,10 @@ type RebuildOptions struct {
 	// It may let the worker wait. An error ends the rebuild. nil: all go on.
 	Turn func(ctx context.Context) (rows int, done func(), err error)
 
+	// Held is told how many bytes counters and records to be sorted take now, all
+	// workers together; at the end 0. One call at a time, from several goroutines.
+	Held func(bytes int)
+
 	// Progress is told how many rows of a source table were read, one call at a
 	// time, from several goroutines.
 	Progress func(table string, rows int64)
@@ -93,7 +97,8 @@ type rebuild struct {
 	sorters []*spill.Sorter
 	workers []*worker
 
-	progress sync.Mutex // of out.Rows while workers read
+	progress sync.Mutex // of out.Rows and held while workers read
+	held     int        // bytes, of all workers
 
 	counts *merged
 	totals *totals
@@ -101,6 +106,9 @@ type rebuild struct {
 }
 
 func (r *rebuild) close() {
+	if r.o.Held != nil {
+		defer r.o.Held(0)
+	}
 	if r.writer != nil {
 		_ = r.writer.close() // what failed before is told already
 	}
@@ -190,6 +198,7 @@ func (r *rebuild) work(ctx context.Context, q *pieces, w *worker) error {
 		if err := w.sum(); err != nil {
 			return err
 		}
+		r.hold(w)
 		r.tell(tableOf[p.space], int64(n))
 		return t.next(ctx)
 	}
@@ -209,7 +218,21 @@ func (r *rebuild) work(ctx context.Context, q *pieces, w *worker) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return w.end()
+	err := w.end()
+	r.hold(w)
+	return err
+}
+
+// hold notes how much memory a worker takes.
+func (r *rebuild) hold(w *worker) {
+	now := w.held()
+	r.progress.Lock()
+	defer r.progress.Unlock()
+	r.held += now - w.told
+	w.told = now
+	if r.o.Held != nil {
+		r.o.Held(r.held)
+	}
 }
 
 // tell counts rows that were read.

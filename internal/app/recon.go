@@ -78,7 +78,7 @@ func (n *node) openRecon() (err error) {
 	o := recon.Options{
 		Dir: c.Dir, FlushInterval: c.FlushInterval, Backoff: min(reconBackoff, c.MaxRetry), MaxBackoff: c.MaxRetry,
 		Rebuild:    task.RebuildOptions{Workers: c.Threads, Memory: int(c.Memory)},
-		Generation: generation.Options{CacheBytes: reconCache, MemoryBytes: reconMemtable, Listener: n.obs.ReconStore()},
+		Generation: generation.Options{CacheBytes: reconCache, MemoryBytes: reconMemtable, Listener: n.obs.ReconStore(), Applied: n.obs.ReconTasks},
 		Staging:    stagingOptions(n.cfg),
 		Private:    []string{n.cfg.Node.DataDir, n.cfg.Block.Dir},
 		Listener:   n.obs.Recon(c.Staging.Enhanced),

@@ -98,6 +98,16 @@ func TestRecon(t *testing.T) {
 	if n := s.metric("o3_recon_image_sent_bytes_total"); n != 0 {
 		t.Errorf("%v bytes were copied", n)
 	}
+	s.must("PUT", "/photos/after", []byte("a message of the log has it")) // for certain: the image may have all that was before
+	s.agrees(s, "photos")
+	for _, name := range []string{"o3_recon_applied_entries_total", "o3_recon_log_bytes_total", "o3_recon_apply_seconds_count"} {
+		wait(t, name, func() bool { return s.metric(name) > 0 })
+	}
+	for _, name := range []string{"o3_recon_task_apply_seconds_count", "o3_recon_task_rows_total", "o3_recon_task_written_rows_total"} {
+		if s.metric(name, `task="NSSummaryTask"`) == 0 {
+			t.Errorf("%s is 0", name)
+		}
+	}
 	if s.metric("o3_recon_serving") != 1 || s.metric("o3_recon_applied_entries_total") == 0 || s.metric("o3_recon_syncs_total", `reason="FIRST_START"`, `result="ok"`) != 1 {
 		t.Errorf("metrics: %s", s.page("/metrics").body)
 	}
@@ -122,7 +132,7 @@ func TestRecon(t *testing.T) {
 	if st := again.sync(); st.Syncs != 0 {
 		t.Errorf("a restart needed a new image: %+v", st.LastSync)
 	}
-	if n := again.totals("/s3v/photos").CountStats.NumKey; n != 29 {
+	if n := again.totals("/s3v/photos").CountStats.NumKey; n != 30 {
 		t.Errorf("%d keys", n)
 	}
 	if n := again.metric("o3_http_requests_total", `listener="recon"`, `route="/api/v1/namespace/summary"`, `code="200"`); n != 1 {

@@ -177,6 +177,15 @@ func TestStagingRights(t *testing.T) {
 			t.Errorf("%s: %v", path, a)
 		}
 	}
+	for path, says := range map[string]string{
+		"staging/reprocess?kind=other": `kind","detail":"\"OTHER\": a stage is FULL, LOCAL or INCREMENTAL`, "staging/reprocess?clean=perhaps": `clean","detail":"\"perhaps\": it is true or false`,
+		"staging/retry?clean=1": `clean","detail":"\"1\": it is`, "staging/reprocess?kind=incremental&from=x": `from","detail":"\"x\": it is the index`,
+		"staging/cancel?why=1": `why","detail":"there is no such parameter; there are: none`,
+	} {
+		if a := s.post(path); a.status != 400 || !strings.Contains(string(a.body), says) {
+			t.Errorf("%s: %v %s", path, a, a.body)
+		}
+	}
 	if st := s.stage(); s.sync().Generation != before || st.State != staging.None || st.Operations != 1 {
 		t.Errorf("something was done: %+v", st)
 	}

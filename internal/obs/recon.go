@@ -33,10 +33,15 @@ func reconTable() []Metric {
 		{Name: "o3_recon_rebuild_spilled_bytes_total", Type: Counter, Unit: "bytes", Help: "Bytes that rebuilds put on disk because ozone.recon.rebuild.memory did not hold them"},
 		{Name: "o3_recon_derived_rows_total", Type: Counter, Unit: "rows", Help: "Derived rows that rebuilds wrote"},
 		{Name: "o3_recon_applied_entries_total", Type: Counter, Unit: "entries", Help: "Entries of the OM's log that were applied to the replica and the derived tables"},
+		{Name: "o3_recon_log_bytes_total", Type: Counter, Unit: "bytes", Help: "Bytes of those entries"},
 		{Name: "o3_recon_apply_seconds", Type: Histogram, Unit: "seconds", Buckets: latencyBuckets(), Help: "Time to apply a message with entries"},
 		{Name: "o3_recon_follow_errors_total", Type: Counter, Unit: "errors", Labels: []string{"reason"}, Help: "Times that the OM's log could not be followed, by the kind of error; transient ones are tried again, the others lead to a new generation"},
 		{Name: "o3_recon_failures_total", Type: Counter, Unit: "failures", Labels: []string{"what"}, Help: "Things beside that went wrong and are tried again: open, flush, close or remove a generation, run"},
-		{Name: "o3_recon_task_failures_total", Type: Counter, Unit: "failures", Help: "Entries that the tasks could not apply; each leads to a new generation"},
+		{Name: "o3_recon_broken_total", Type: Counter, Unit: "failures", Labels: []string{"reason"}, Help: "Times that the OM's log could not be followed any more with the generation in force, by what made another one necessary"},
+		{Name: "o3_recon_task_failures_total", Type: Counter, Unit: "failures", Help: "Times that the tasks, which are one pass, could not apply entries; each leads to a new generation"},
+		{Name: "o3_recon_task_apply_seconds", Type: Histogram, Unit: "seconds", Labels: []string{"task"}, Buckets: latencyBuckets(), Help: "Time of its own that a task took for entries that were applied together; what all tasks share is not in it"},
+		{Name: "o3_recon_task_rows_total", Type: Counter, Unit: "rows", Labels: []string{"task"}, Help: "Rows of the namespace that a task was given by entries; one that changed counts twice"},
+		{Name: "o3_recon_task_written_rows_total", Type: Counter, Unit: "rows", Labels: []string{"task"}, Help: "Derived rows that a task made, changed or dropped for entries"},
 		{Name: "o3_recon_denied_total", Type: Counter, Unit: "requests", Labels: []string{"how"}, Help: "Requests whose credentials were refused: signature, basic, certificate, none, or throttled (too many wrong ones from that address)"},
 		sampled(Gauge, "o3_recon_task_index", "index", "Last entry of the OM's log that the tables of a task reflect", "task"),
 		{Name: "o3_recon_store_corruptions_total", Type: Counter, Unit: "files", Help: "Times that stored bytes of a table of Recon failed their checksum"},
@@ -61,9 +66,16 @@ func (o *Obs) Recon(enhanced bool) recon.Listener {
 			o.Counter("o3_recon_follow_errors_total", errs.KindOf(why).String()).Inc()
 			o.Log.Warn("recon: the OM's log is not followed", "state", string(to), "why", why)
 		},
-		Applied: func(entries int, took time.Duration) {
+		Applied: func(entries, bytes int, took time.Duration) {
 			o.Counter("o3_recon_applied_entries_total").Add(float64(entries))
+			o.Counter("o3_recon_log_bytes_total").Add(float64(bytes))
 			apply.Observe(took.Seconds())
+		},
+		Broken: func(reason recon.Reason, _ error) { // State is told the error
+			o.Counter("o3_recon_broken_total", string(reason)).Inc()
+			if reason == recon.ReasonTasks {
+				o.Counter("o3_recon_task_failures_total").Inc()
+			}
 		},
 		Building: r.begin,
 		Built: func(s recon.Synced, built task.Rebuilt) {
@@ -73,9 +85,6 @@ func (o *Obs) Recon(enhanced bool) recon.Listener {
 			}
 			o.Counter("o3_recon_rebuild_spilled_bytes_total").Add(float64(built.Spilled))
 			o.Counter("o3_recon_derived_rows_total").Add(float64(built.Written))
-			if s.Reason == recon.ReasonTasks {
-				o.Counter("o3_recon_task_failures_total").Inc()
-			}
 			if s.Error != "" {
 				o.Counter("o3_recon_syncs_total", string(s.Reason), "failed").Inc()
 				o.Log.Error("recon: a generation could not be made", "reason", string(s.Reason), "detail", s.Detail, "took", s.Took, "error", s.Error)
@@ -93,6 +102,15 @@ func (o *Obs) Recon(enhanced bool) recon.Listener {
 	}
 	o.staging(&l, enhanced)
 	return l
+}
+
+// ReconTasks is what the tasks report of entries that were applied together.
+func (o *Obs) ReconTasks(all []task.Work) {
+	for _, w := range all {
+		o.Histogram("o3_recon_task_apply_seconds", w.Task).Observe(w.Took.Seconds())
+		o.Counter("o3_recon_task_rows_total", w.Task).Add(float64(w.Rows))
+		o.Counter("o3_recon_task_written_rows_total", w.Task).Add(float64(w.Written))
+	}
 }
 
 // ReconFailed tells of something that went wrong in Recon and is tried again.

@@ -109,7 +109,7 @@ func TestIncrementalIsRefused(t *testing.T) {
 	var lines []string
 	on := false
 	r := o.follow(t, filepath.Join(t.TempDir(), "recon"), func(opts *recon.Options) {
-		opts.Listener.Applied = func(int, time.Duration) {
+		opts.Listener.Applied = func(int, int, time.Duration) {
 			mu.Lock()
 			now := on
 			mu.Unlock()

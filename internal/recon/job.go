@@ -61,7 +61,7 @@ func (s *Service) Trigger(t Trigger) (Triggered, error) {
 	reasons := map[staging.Kind]Reason{staging.Full: ReasonManual, staging.Local: ReasonRebuild, staging.Incremental: ReasonIncremental}
 	fill(&t.Kind, staging.Full)
 	if reasons[t.Kind] == "" {
-		return Triggered{}, errs.New(errs.Invalid, string(t.Kind), "a stage is FULL, LOCAL or INCREMENTAL")
+		return Triggered{}, errs.New(errs.Invalid, "kind", fmt.Sprintf("%q: a stage is FULL, LOCAL or INCREMENTAL", t.Kind))
 	}
 	fill(&t.Reason, reasons[t.Kind])
 	if t.Kind != staging.Full {

@@ -32,6 +32,9 @@ func (s *Service) keepFollowing(ctx context.Context) error {
 		default:
 		}
 		if b := (*broken)(nil); errors.As(err, &b) {
+			if s.o.Listener.Broken != nil {
+				s.o.Listener.Broken(b.reason, b.err)
+			}
 			s.set(StateSyncing, b.err)
 			s.wish(ask{kind: s.remedy(b.reason), reason: b.reason, detail: b.err.Error()})
 			select { // nothing can be followed until there is another generation
@@ -58,6 +61,14 @@ func (s *Service) keepFollowing(ctx context.Context) error {
 		backoff = min(2*backoff, s.o.MaxBackoff)
 	}
 	return nil
+}
+
+// logBytes returns how many bytes of the log a message has.
+func logBytes(m *o3v1.ReadLogResponse) (n int) {
+	for _, e := range m.Entries {
+		n += len(e.Data)
+	}
+	return n
 }
 
 // remedy is what a generation is made of when the one in force can be followed no
@@ -97,7 +108,7 @@ func (s *Service) followOne(ctx context.Context, cur *served, changed <-chan str
 		}
 		s.tell(m)
 		if len(m.Entries) > 0 && s.o.Listener.Applied != nil {
-			s.o.Listener.Applied(len(m.Entries), took)
+			s.o.Listener.Applied(len(m.Entries), logBytes(m), took)
 		}
 		if index := cur.g.Position().Index; index > applied && s.clock.Now().Sub(flushed) >= s.o.FlushInterval {
 			s.failed("flush", cur.g.Flush())

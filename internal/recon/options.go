@@ -70,11 +70,12 @@ type TaskHooks struct {
 // synchronous and must not block.
 type Listener struct {
 	State    func(from, to State, why error)
-	Applied  func(entries int, took time.Duration)
-	Building func(b Building)               // a step of it begins
-	Built    func(s Synced, r task.Rebuilt) // or came to nothing
-	Switched func(from, to string)          // generations; "" is none
-	Failed   func(what string, err error)   // something beside went wrong, which is tried again
+	Applied  func(entries, bytes int, took time.Duration) // a message of the OM's log with entries
+	Broken   func(reason Reason, err error)               // the log cannot be followed any more with what is here
+	Building func(b Building)                             // a step of it begins
+	Built    func(s Synced, r task.Rebuilt)               // or came to nothing
+	Switched func(from, to string)                        // generations; "" is none
+	Failed   func(what string, err error)                 // something beside went wrong, which is tried again
 
 	Transition      func(t staging.Transition) // of a stage, each once
 	StagingProgress func(st StagingStatus)     // while one runs

@@ -133,7 +133,15 @@ func TestReasons(t *testing.T) {
 			t.Parallel()
 			o := newOM(t, 1)
 			o.work(200)
-			r := o.follow(t, filepath.Join(t.TempDir(), "recon"), nil)
+			var mu sync.Mutex
+			var broken []recon.Reason
+			r := o.follow(t, filepath.Join(t.TempDir(), "recon"), func(opts *recon.Options) {
+				opts.Listener.Broken = func(reason recon.Reason, _ error) {
+					mu.Lock()
+					defer mu.Unlock()
+					broken = append(broken, reason)
+				}
+			})
 			r.current()
 			mend := breakIt(o, r)
 			o.work(50)
@@ -151,6 +159,10 @@ func TestReasons(t *testing.T) {
 			r.check()
 			if err := r.stop(); err != nil {
 				t.Fatal(err)
+			}
+			asked := reason == recon.ReasonManual || reason == recon.ReasonRebuild
+			if asked != (len(broken) == 0) || !asked && broken[0] != reason {
+				t.Errorf("it was told to be broken by %v", broken)
 			}
 			if left, _ := filepath.Glob(filepath.Join(o.dir, "..", "recon", "generation-*")); len(left) > 1 {
 				t.Errorf("left: %v", left)

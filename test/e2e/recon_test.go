@@ -17,10 +17,14 @@ import (
 // freeAddress returns an address of this machine that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 100 { // below those that connections are given, which may take it while nobody listens
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // consoleOf describes a server with the role recon alone, not started, that

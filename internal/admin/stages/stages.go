@@ -9,9 +9,11 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -178,7 +180,7 @@ func (a *api) serve(r *http.Request, act action) (status int, body any, params m
 		switch {
 		case strings.HasPrefix(name, "X-Amz-"):
 		case !slices.Contains(act.params, name):
-			return 0, nil, nil, errs.New(errs.Invalid, name, "there is no such parameter; there are: "+strings.Join(act.params, ", "))
+			return 0, nil, nil, errs.New(errs.Invalid, name, "there is no such parameter; there are: "+cmp.Or(strings.Join(act.params, ", "), "none"))
 		case len(values) > 1:
 			return 0, nil, nil, errs.New(errs.Invalid, name, "it is given more than once")
 		default:
@@ -214,10 +216,10 @@ func (a *api) cancel(*http.Request, url.Values) (int, any, error) {
 
 func (a *api) retry(_ *http.Request, q url.Values) (int, any, error) {
 	clean, err := flag(q, "clean")
-	if err == nil {
-		err = a.o.Source.RetryStaging(clean)
-	}
 	if err != nil {
+		return 0, nil, err
+	}
+	if err := a.o.Source.RetryStaging(clean); err != nil {
 		return http.StatusBadRequest, RetryRefused + detail(err), err
 	}
 	return http.StatusOK, RetryBegun, nil
@@ -230,7 +232,7 @@ func (a *api) reprocess(_ *http.Request, q url.Values) (status int, body any, er
 	}
 	if from := q.Get("from"); from != "" {
 		if t.From, err = strconv.ParseUint(from, 10, 64); err != nil {
-			return 0, nil, errs.New(errs.Invalid, "from", "it is the index of an entry of the OM's log")
+			return 0, nil, errs.New(errs.Invalid, "from", fmt.Sprintf("%q: it is the index of an entry of the OM's log", from))
 		}
 		if t.Kind != staging.Incremental {
 			return 0, nil, errs.New(errs.Invalid, "from", "it goes with kind=INCREMENTAL")
@@ -269,7 +271,7 @@ func flag(q url.Values, name string) (bool, error) {
 	case "true", "false":
 		return q.Get(name) == "true", nil
 	}
-	return false, errs.New(errs.Invalid, name, "it is true or false")
+	return false, errs.New(errs.Invalid, name, fmt.Sprintf("%q: it is true or false", q.Get(name)))
 }
 
 // codes are the statuses of kinds. Others are faults of ours.

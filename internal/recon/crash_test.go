@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
 	"o3/internal/errs"
 	"o3/internal/recon"
 	"o3/internal/recon/generation"
@@ -71,6 +73,54 @@ func TestPowerCuts(t *testing.T) {
 	}
 	if len(served) < 3 {
 		t.Errorf("only %v ever served after a cut: the test has lost its reach", served)
+	}
+}
+
+// TestDirectoryIsSynced: the names of a stage's files, that of SQLite's among them,
+// are durable before the marker names the stage.
+func TestDirectoryIsSynced(t *testing.T) {
+	o, d := newOM(t, 1), newDisk()
+	o.work(20)
+	var mu sync.Mutex
+	synced := map[string]bool{} // directories, since SQLite's file is in them
+	var stage string            // the last one that has such a file
+	switches := 0
+	r := o.on(t, d, func(opts *recon.Options) {
+		open := opts.Generation.OpenSQL
+		opts.Generation.OpenSQL = func(ctx context.Context, path string) (generation.SQL, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			stage = d.mem.PathDir(path)
+			synced[stage] = false
+			return open(ctx, path)
+		}
+		opts.Generation.FS = errorfs.Wrap(opts.Generation.FS, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case op.Kind == errorfs.OpFileSync:
+				synced[op.Path] = true
+			case op.Kind == errorfs.OpRename && strings.HasSuffix(op.Path, "/current.new"):
+				if switches++; !synced[stage] {
+					t.Errorf("switch %d: %s is not synced", switches, stage)
+				}
+			}
+			return nil
+		}))
+	})
+	r.settled()
+	for _, kind := range []staging.Kind{staging.Full, staging.Incremental, staging.Local} {
+		o.work(20)
+		if _, err := r.Trigger(recon.Trigger{Kind: kind}); err != nil {
+			t.Fatal(err)
+		}
+		r.settled()
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if switches != 4 {
+		t.Errorf("%d switches", switches)
 	}
 }
 

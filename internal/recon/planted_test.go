@@ -14,7 +14,7 @@ import (
 var planted = []struct{ name, test, file, old, new string }{
 	{"the marker names a generation before it is whole", "TestPowerCuts", "stage.go", "	steps := []struct {", "	if st.job.attempt == 1 && s.inForce().Generation != \"\" {\n\t\t_ = s.mark(marker{Generation: st.job.id})\n\t}\n	steps := []struct {"},
 	{"the marker is not synced before it is renamed", "TestPowerCuts", "directory.go", "err = errors.Join(err, f.Sync(), f.Close()); err == nil {", "err = errors.Join(err, f.Close()); err == nil {"},
-	{"the directory of a stage is not synced", "TestPowerCuts", "stage.go", "if err := s.d.sync(at); err != nil {", "if err := error(nil); err != nil {"},
+	{"the directory of a stage is not synced", "TestDirectoryIsSynced", "stage.go", "if err := s.d.sync(at); err != nil {", "if err := error(nil); err != nil {"},
 	{"the generation in force is removed at a start", "TestPowerCuts", "start.go", "if name == s.marker.Generation || name == s.marker.Previous || name == newest {", "if name == s.marker.Previous || name == newest {"},
 	{"a stage that was cut is forgotten", "TestScripts/restart", "start.go", "	if r.Stopped {\n		due, failed = s.clock.Now(), false\n	}\n	s.settle(", "	if r.Stopped {\n		due, failed = time.Time{}, false\n	}\n	s.settle("},
 	{"stages that nobody wants stay", "TestPowerCuts", "start.go", "		if err := s.d.remove(name); err != nil {", "		if err := error(nil); err != nil {"},

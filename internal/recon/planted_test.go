@@ -28,7 +28,7 @@ var planted = []struct{ name, test, file, old, new string }{
 	{"a stage that is kept is removed", "TestScripts/switch", "undo.go", "	if e.how.Keeps() {", "	if false {"},
 	{"a failed switch leaves the marker", "TestScripts/switch", "stage.go", "	if err := s.mark(next); err != nil {", "	if err := s.mark(next); err != nil && st.job.attempt > 1 {"},
 	{"triggers join a stage that is over", "TestScripts/queue", "job.go", "return !s.stage.over && !a.clean && s.stage.job.kind.Covers(a.kind)", "return !a.clean"},
-	{"every trigger makes a stage", "TestTriggers", "job.go", "	if running && s.joinable(a) {", "	if false {"},
+	{"no trigger joins the stage that is made", "TestScripts/queue", "job.go", "	if running && s.joinable(a) {", "	if false {"},
 	{"tables that are rebuilt are shown", "TestScripts/inplace", "tables.go", "	held.g.Withhold(s.withheld(\"stage \" + st.job.id))\n", ""},
 	{"the breaker does not pause", "TestScripts/load", "guard.go", "	case to == staging.StepPaused && st.paused == nil:", "	case false:"},
 	{"the generation before is kept for ever", "TestScripts/success", "health.go", "now.Sub(time.UnixMilli(m.SinceMs)) >= keep {", "now.Sub(time.UnixMilli(m.SinceMs)) < 0 {"},

@@ -311,6 +311,8 @@ func (s *script) await(d *datadriven.TestData) string {
 			d.Fatalf(s.t, "%v", err)
 		}
 		s.clock.waiting(wait, 1)
+	case "resting":
+		s.r.until("the breaker holding the stage up", func(recon.Status) bool { return s.r.Resting() })
 	case "serving":
 		s.r.until("something to answer from", func(st recon.Status) bool { return st.Generation != "" })
 	case "state":

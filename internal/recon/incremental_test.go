@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"o3/internal/image"
 	"o3/internal/recon"
 	"o3/internal/recon/generation"
 	"o3/internal/recon/sqltables"
@@ -154,10 +156,14 @@ func TestIncrementalIsRefused(t *testing.T) {
 // TestRebuildLinksTheReplica: a stage without an image takes no more of the disk
 // than its tables: the files of its replica are those of the generation in force.
 func TestRebuildLinksTheReplica(t *testing.T) {
+	var images atomic.Int64
 	o := newOM(t, 1)
 	o.work(300)
 	dir := filepath.Join(t.TempDir(), "recon")
-	r := o.follow(t, dir, func(opts *recon.Options) { opts.Staging.Retention = time.Hour })
+	r := o.follow(t, dir, func(opts *recon.Options) {
+		opts.Staging.Retention = time.Hour
+		opts.Sources = []recon.Source{askedForImages{o, &images}}
+	})
 	r.settled()
 	before := r.Status().Generation
 	if !r.Reinit() {
@@ -178,7 +184,21 @@ func TestRebuildLinksTheReplica(t *testing.T) {
 			shared++
 		}
 	}
+	if n := images.Load(); n != 1 {
+		t.Errorf("the OM was asked for %d images", n)
+	}
 	if shared == 0 {
 		t.Errorf("none of %d table files is shared with %s", len(tables), before)
 	}
+}
+
+// askedForImages counts how often an OM is asked for an image.
+type askedForImages struct {
+	*om
+	n *atomic.Int64
+}
+
+func (a askedForImages) Image(ctx context.Context, dir string, reuse []string, progress func(done, total int64)) (*image.Manifest, error) {
+	a.n.Add(1)
+	return a.om.Image(ctx, dir, reuse, progress)
 }

@@ -34,7 +34,7 @@ var planted = []struct{ name, test, file, old, new string }{
 	{"the generation before is kept for ever", "TestScripts/success", "health.go", "now.Sub(time.UnixMilli(m.SinceMs)) >= keep {", "now.Sub(time.UnixMilli(m.SinceMs)) < 0 {"},
 	{"a cancelled stage is tried again", "TestScripts/cancel", "staging/retry.go", "	case e == EndCancelled, e == EndRefused:", "	case e == EndRefused:"},
 	{"tries are not counted", "TestScripts/task", "undo.go", "	j.attempt++\n", ""},
-	{"waiting for an OM is time of the stage", "TestScripts/waiting", "bring.go", "	st.idle += s.clock.Now().Sub(began)\n", ""},
+	{"waiting for an OM is time of the stage", "TestScripts/waiting", "bring.go", "	st.idle += s.clock.Now().Sub(began)\n", "	st.idle += 0 * s.clock.Now().Sub(began)\n"},
 	{"an incremental stage is served without the log", "TestIncrementalIsRefused", "stage.go", "	if err := s.applyDeltaToStaging(ctx, st); err != nil {", "	if err := s.applyDeltaToStaging(ctx, st); err != nil && st.job.kind != staging.Incremental {"},
 	{"a rebuild copies the replica", "TestRebuildLinksTheReplica", "stage.go", "		if err = cur.g.Checkpoint(s.d.fs.PathJoin(at, generation.ReplicaDir)); err == nil {", "		if err = s.bring(ctx, st, at); err == nil {\n\t\t\terr = st.g.Close()\n\t\t}\n\t\tif err == nil {"},
 }

@@ -80,7 +80,7 @@ func TestKill(t *testing.T) {
 		acked, doubts = acked+w.acked, doubts+w.doubts
 	}
 	t.Logf("%d rounds, %d changes acknowledged, %d in doubt", rounds, acked, doubts)
-	if acked < rounds*100 || doubts == 0 {
+	if acked < rounds*20 || doubts == 0 { // a quiet machine does ten times as many
 		t.Error("there was too little load for the test to mean anything")
 	}
 	s.checkLists(workers)

@@ -103,8 +103,9 @@ type load struct {
 	start    time.Time // of the warm-up
 	measure  time.Time // of the measurement
 	end      time.Time
-	next     atomic.Uint64 // number of the next operation
-	tickets  atomic.Int64  // operations begun that are measured
+	mu       sync.Mutex
+	next     uint64 // under mu: number of the next operation
+	tickets  int64  // under mu: operations claimed that are measured
 	failed   atomic.Int64
 	stop     context.CancelFunc
 	begin    sync.Once
@@ -156,45 +157,79 @@ func run(ctx context.Context, p plan, j job) (*measured, error) {
 		if p.count > 0 {
 			due = min(due, p.count)
 		}
-		m.unbegun = max(0, due-min(l.tickets.Load(), due))
+		m.unbegun = max(0, due-min(l.tickets, due)) // the clients are over: no lock
 	}
 	return m, nil
+}
+
+// claim is an operation that a client is to do.
+type claim struct {
+	n       uint64
+	due     time.Time
+	measure bool
+}
+
+// claim takes the next operation; ok is false when none is left. Number and
+// ticket go together, so that count operations are those numbered 0 to count-1
+// when none is a warm-up.
+func (l *load) claim() (c claim, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.n, c.due = l.next, time.Now()
+	if l.rate > 0 {
+		c.due = l.start.Add(time.Duration(float64(c.n) / l.rate * float64(time.Second)))
+	}
+	c.measure = !c.due.Before(l.measure)
+	if !c.due.Before(l.end) || c.measure && l.count > 0 && l.tickets == l.count {
+		return c, false
+	}
+	l.next++
+	if c.measure {
+		l.tickets++
+	}
+	return c, true
+}
+
+// unclaim says that an operation was not done.
+func (l *load) unclaim(c claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.measure {
+		l.tickets--
+	}
 }
 
 // client is one client's life.
 func (l *load) client(ctx context.Context, s stepper, t *tally) {
 	for ctx.Err() == nil {
-		n := l.next.Add(1) - 1
-		due, ok := l.await(ctx, n)
-		if !ok || !due.Before(l.end) {
+		c, ok := l.claim()
+		if !ok {
 			return
 		}
-		measure := !due.Before(l.measure)
-		if measure {
-			l.begin.Do(l.begun)
-			if ticket := l.tickets.Add(1); l.count > 0 && ticket > l.count {
-				return
-			}
+		if !l.await(ctx, c.due) {
+			l.unclaim(c)
+			return
 		}
-		o := s.step(ctx, n)
+		if c.measure {
+			l.begin.Do(l.begun)
+		}
+		o := s.step(ctx, c.n)
 		end := time.Now()
 		if errors.Is(o.err, errDone) {
-			if measure {
-				l.tickets.Add(-1)
-			}
+			l.unclaim(c)
 			l.finished.Store(true)
 			return
 		}
 		if ctx.Err() != nil && o.err != nil {
 			return // cut off, not failed
 		}
-		if measure {
-			t.add(o, end.Sub(due), end)
+		if c.measure {
+			t.add(o, end.Sub(c.due), end)
 			l.done(1)
 		}
 		if o.err != nil && l.failed.Add(1) > l.maxErrors {
-			if !measure { // else a server that is down from the start would leave no trace
-				t.add(o, end.Sub(due), end)
+			if !c.measure { // else a server that is down from the start would leave no trace
+				t.add(o, end.Sub(c.due), end)
 			}
 			l.gaveUp.Store(true)
 			l.stop()
@@ -203,31 +238,27 @@ func (l *load) client(ctx context.Context, s stepper, t *tally) {
 	}
 }
 
-// await returns when operation n is due; with a rate it waits for that time,
-// unless that is past or the run is over.
-func (l *load) await(ctx context.Context, n uint64) (due time.Time, ok bool) {
-	now := time.Now()
+// await waits until an operation is due, unless that is past. It returns false
+// when the run is over before.
+func (l *load) await(ctx context.Context, due time.Time) bool {
 	if l.rate <= 0 {
-		return now, true
+		return true
 	}
-	due = l.start.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	now := time.Now()
 	if !now.Before(l.end) {
-		return due, false // what is due and not begun is counted, not done late
-	}
-	if !due.Before(l.end) {
-		return due, false
+		return false // what is due and not begun is counted, not done late
 	}
 	wait := due.Sub(now)
 	if wait <= 0 {
-		return due, true
+		return true
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return due, true
+		return true
 	case <-ctx.Done():
-		return due, false
+		return false
 	}
 }
 

@@ -137,3 +137,29 @@ type closing struct{ n *int }
 
 func (c closing) step(context.Context, uint64) outcome { return outcome{} }
 func (c closing) close()                               { *c.n++ }
+
+// TestNumbers: what is prepared is all of the keys, also when a client that has
+// taken a number is slow to begin.
+func TestNumbers(t *testing.T) {
+	for range 300 {
+		const count = 200
+		var done [2 * count]atomic.Int64
+		do := pretend(func(n uint64) (time.Duration, error) {
+			done[n].Add(1)
+			return 0, nil
+		})
+		j := job{ops: []string{"op"}, open: func(context.Context, int) (stepper, error) { return do, nil }}
+		if err := each(t.Context(), 64, count, j, func(int64) {}); err != nil {
+			t.Fatal(err)
+		}
+		for n := range done {
+			want := int64(0)
+			if n < count {
+				want = 1
+			}
+			if got := done[n].Load(); got != want {
+				t.Fatalf("operation %d was done %d times, want %d", n, got, want)
+			}
+		}
+	}
+}

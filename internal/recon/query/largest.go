@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"math"
 	"strings"
 
 	"o3/internal/errs"
@@ -33,25 +34,48 @@ type LargestFilesResponse struct {
 // InBucket limits an insight to a volume, or to a bucket of it.
 type InBucket struct{ Volume, Bucket string }
 
-// LargestFiles lists the largest files, of a volume or bucket or of all.
-func LargestFiles(v *generation.View, in InBucket, p Page) (LargestFilesResponse, error) {
+// Sizes limits an insight to what has Min to Max bytes.
+type Sizes struct{ Min, Max int64 }
+
+// check refuses a range without a size.
+func (s Sizes) check() error {
+	if s.Min > s.Max {
+		return errs.New(errs.Invalid, fmt.Sprintf("minSize %d", s.Min), fmt.Sprintf("must be at most maxSize, which is %d", s.Max))
+	}
+	return nil
+}
+
+// LargestFiles lists the largest files of some sizes, of a volume or bucket or of
+// all.
+func LargestFiles(v *generation.View, in InBucket, sizes Sizes, p Page) (LargestFilesResponse, error) {
 	r := LargestFilesResponse{MinSize: task.LargeFile, Files: []LargestFile{}}
+	if err := sizes.check(); err != nil {
+		return r, err
+	}
 	b, one, err := oneBucket(v, in.Volume, in.Bucket)
 	if err != nil {
 		return r, err
 	}
 	var after *task.Large
+	if sizes.Max < math.MaxInt64 { // the last that a larger file could have
+		after = &task.Large{Bytes: uint64(sizes.Max) + 1, Key: schema.EntryKey{Bucket: math.MaxUint64, Parent: math.MaxUint64}}
+	}
 	if p.After != "" {
 		ids, name, ok := parseRowKey(p.After, 3)
 		if !ok {
 			return r, badCursor("cursor", p.After, "/size/bucket id/parent id/name")
 		}
-		after = &task.Large{Bytes: ids[0], Key: schema.EntryKey{Bucket: ns.ObjectID(ids[1]), Parent: ns.ObjectID(ids[2]), Name: name}}
+		if after == nil || ids[0] < after.Bytes {
+			after = &task.Large{Bytes: ids[0], Key: schema.EntryKey{Bucket: ns.ObjectID(ids[1]), Parent: ns.ObjectID(ids[2]), Name: name}}
+		}
 	}
 	n := newNames(v)
 	left := p.rows()
 	var last task.Large
-	err = task.LargestAfter(v.Derived, after, func(l task.Large) (bool, error) {
+	err = task.Largest(v.Derived, after, func(l task.Large) (bool, error) {
+		if l.Bytes < uint64(sizes.Min) {
+			return false, nil
+		}
 		if len(r.Files) >= p.limit() || left <= 0 {
 			r.Cursor = rowKey(last.Key.Name, last.Bytes, uint64(last.Key.Bucket), uint64(last.Key.Parent))
 			return false, nil
@@ -96,11 +120,15 @@ type LargestDirectoriesResponse struct {
 	Complete    bool               `json:"complete" doc:"false: there was too much to look at; what is here is right, but there are more"`
 }
 
-// LargestDirectories lists the buckets and directories that hold most, in a
-// bucket, a volume or all. Since none holds more than the one it is in, they are
-// found from the top down, and only what is in those found is looked at.
-func LargestDirectories(v *generation.View, in InBucket, p Page) (LargestDirectoriesResponse, error) {
+// LargestDirectories lists the buckets and directories that hold most, or most of
+// those of some sizes, in a bucket, a volume or all. Since none holds more than the
+// one it is in, they are found from the top down, and only what is in those found
+// or too large is looked at.
+func LargestDirectories(v *generation.View, in InBucket, sizes Sizes, p Page) (LargestDirectoriesResponse, error) {
 	r := LargestDirectoriesResponse{Directories: []LargestDirectory{}, Complete: true}
+	if err := sizes.check(); err != nil {
+		return r, err
+	}
 	b, one, err := oneBucket(v, in.Volume, in.Bucket)
 	if err != nil {
 		return r, err
@@ -108,7 +136,7 @@ func LargestDirectories(v *generation.View, in InBucket, p Page) (LargestDirecto
 	var h sized
 	add := func(bucket, dir ns.ObjectID, kind Type, path string) error {
 		s, err := task.Total(v.Derived, bucket, dir)
-		if err == nil {
+		if err == nil && s.Bytes >= sizes.Min {
 			heap.Push(&h, node{bucket, dir, LargestDirectory{path, kind, s.Bytes, s.Files, s.Directories}})
 		}
 		return err
@@ -121,7 +149,9 @@ func LargestDirectories(v *generation.View, in InBucket, p Page) (LargestDirecto
 	}
 	for left := p.rows(); err == nil && len(h) > 0 && len(r.Directories) < p.limit(); {
 		n := heap.Pop(&h).(node)
-		r.Directories = append(r.Directories, n.LargestDirectory)
+		if n.Size <= sizes.Max {
+			r.Directories = append(r.Directories, n.LargestDirectory)
+		}
 		err = task.Children(v.Derived, n.bucket, n.dir, 0, func(child ns.ObjectID) (bool, error) {
 			if left--; left < 0 {
 				return false, nil

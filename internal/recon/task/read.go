@@ -164,18 +164,6 @@ type Large struct {
 	Key   schema.EntryKey
 }
 
-// Largest calls f with the largest files, the largest first, until f returns
-// false.
-func Largest(r kv.Reader, f func(Large) (bool, error)) error {
-	return scan(r, []byte{tableLargest}, nil, func(k []byte, _ Counts) (bool, error) {
-		id, name, err := ids(k, 3)
-		if err != nil {
-			return false, err
-		}
-		return f(Large{^id[0], schema.EntryKey{Bucket: ns.ObjectID(id[1]), Parent: ns.ObjectID(id[2]), Name: string(name)}})
-	})
-}
-
 // Held is what the snapshots of a bucket alone hold.
 type Held struct {
 	Bytes, Names, Snapshots, Deleted int64
@@ -204,8 +192,9 @@ func SnapshotSpaces(r kv.Reader, after ns.ObjectID, f func(bucket ns.ObjectID, h
 	})
 }
 
-// LargestAfter is Largest of the files that come after one, nil for none.
-func LargestAfter(r kv.Reader, after *Large, f func(Large) (bool, error)) error {
+// Largest calls f with the largest files, the largest first, that come after one,
+// nil for none, until f returns false.
+func Largest(r kv.Reader, after *Large, f func(Large) (bool, error)) error {
 	var from []byte
 	if after != nil {
 		from = append(key(tableLargest, ^after.Bytes, uint64(after.Key.Bucket), uint64(after.Key.Parent)), after.Key.Name...)

@@ -3,7 +3,9 @@ package web_test
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,6 +66,17 @@ func examDiffs(e *exam) {
 	is(e, "diffs", int64(len(r.Diffs)), n)
 }
 
+// sized says whether what has so many bytes is asked for.
+func (e *exam) sized(bytes int64) bool {
+	limit := func(name string, none int64) int64 {
+		if n, err := strconv.ParseInt(e.values.Get(name), 10, 64); err == nil {
+			return n
+		}
+		return none
+	}
+	return bytes >= limit("minSize", 0) && bytes <= limit("maxSize", math.MaxInt64)
+}
+
 func examLargestFiles(e *exam) {
 	r := read[query.LargestFilesResponse](e)
 	fresh(e, r.Fresh, r.Cursor)
@@ -73,7 +86,7 @@ func examLargestFiles(e *exam) {
 		got = append(got, fmt.Sprint(f.Path, " ", f.Size))
 	}
 	for _, x := range e.c.entries {
-		if x.isKey && !x.deleted && x.row.Size >= task.LargeFile && e.within(x.path) {
+		if x.isKey && !x.deleted && x.row.Size >= task.LargeFile && e.within(x.path) && e.sized(int64(x.row.Size)) {
 			want = append(want, fmt.Sprint(x.path, " ", x.row.Size))
 		}
 	}
@@ -90,7 +103,7 @@ func examLargestDirectories(e *exam) {
 	var want []query.LargestDirectory
 	for path, s := range e.c.below {
 		depth := strings.Count(path, "/")
-		if depth < 2 || !e.within(path) {
+		if depth < 2 || !e.within(path) || !e.sized(s.bytes) {
 			continue
 		}
 		d := query.LargestDirectory{Path: path, Type: query.TypeDirectory, Size: s.bytes, Files: s.files, Directories: s.dirs}

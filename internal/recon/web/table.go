@@ -225,6 +225,13 @@ func (q *question) in() query.InBucket {
 
 func insightRoutes() []route {
 	paged := []param{pVolume, pBucket, pLimit, pCursor}
+	sized := []param{
+		{name: "minSize", kind: kindNumber, def: "0", max: math.MaxInt64, doc: "only what has as many bytes"},
+		{name: "maxSize", kind: kindNumber, def: text(math.MaxInt64), max: math.MaxInt64, doc: "only what has no more bytes"},
+	}
+	sizes := func(q *question) query.Sizes {
+		return query.Sizes{Min: q.number("minSize"), Max: q.number("maxSize")}
+	}
 	snapshots := func(q *question) query.SnapshotsOptions {
 		return query.SnapshotsOptions{Volume: q.text("volume"), Bucket: q.text("bucket"), Page: q.page(pCursor)}
 	}
@@ -260,18 +267,18 @@ func insightRoutes() []route {
 			},
 		},
 		{
-			method: get, path: "/insights/largest/files", summary: "The largest files.", ours: true, params: paged, answer: query.LargestFilesResponse{},
+			method: get, path: "/insights/largest/files", summary: "The largest files.", ours: true, params: slices.Concat(sized, paged), answer: query.LargestFilesResponse{},
 			list: func(b any) any { return b.(*query.LargestFilesResponse).Files },
 			handle: func(_ context.Context, q *question) (reply, error) {
-				return fresh(query.LargestFiles(q.view, q.in(), q.page(pCursor)))
+				return fresh(query.LargestFiles(q.view, q.in(), sizes(q), q.page(pCursor)))
 			},
 		},
 		{
 			method: get, path: "/insights/largest/directories", summary: "The buckets and directories that hold most.", ours: true,
-			params: []param{pVolume, pBucket, pLimit}, answer: query.LargestDirectoriesResponse{},
+			params: append(slices.Clone(sized), pVolume, pBucket, pLimit), answer: query.LargestDirectoriesResponse{},
 			list: func(b any) any { return b.(*query.LargestDirectoriesResponse).Directories },
 			handle: func(_ context.Context, q *question) (reply, error) {
-				return fresh(query.LargestDirectories(q.view, q.in(), q.page(pCursor)))
+				return fresh(query.LargestDirectories(q.view, q.in(), sizes(q), q.page(pCursor)))
 			},
 		},
 		{

@@ -24,6 +24,9 @@ func (n *Node) turn() (worked bool, err error) {
 		}
 	}
 	m := n.in.take()
+	// Kept before anything can fail: whoever waits hears of the end.
+	n.queue = append(n.queue, m.proposals...)
+	n.reads.add(m.reads, n.clock+uint64(m.ticks))
 	for _, msg := range m.messages {
 		if err := n.receive(msg); err != nil {
 			return true, err
@@ -38,11 +41,9 @@ func (n *Node) turn() (worked bool, err error) {
 		f()
 	}
 	n.publish()
-	n.queue = append(n.queue, m.proposals...)
 	if err := n.pack(); err != nil {
 		return true, err
 	}
-	n.reads.add(m.reads, n.clock)
 	n.ask()
 	if !n.rn.HasReady() {
 		n.publish()

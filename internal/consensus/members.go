@@ -54,6 +54,8 @@ func (n *Node) changeMembers(ctx context.Context, t pb.ConfChangeType, id uint64
 	c := n.submitChange(t, id)
 	select {
 	case <-c.done:
+	case <-n.stopped: // perhaps before the loop took the change up
+		c.finish(0, unknown("the node stopped", n.stopErr))
 	case <-ctx.Done():
 		return interrupted(ctx, ErrOutcomeUnknown)
 	}

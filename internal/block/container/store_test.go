@@ -9,9 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"o3/internal/block"
 	"o3/internal/block/blocktest"
@@ -184,28 +186,48 @@ type countedFile struct {
 
 func (f *countedFile) Close() error { f.open.Add(-1); return f.File.Close() }
 
-// TestGroupCommit: writers that wait share an fsync.
+// TestGroupCommit: writers that come while one syncs wait, and share the next fsync.
 func TestGroupCommit(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), Reserve: -1})
-	var wg sync.WaitGroup
-	const writers, each = 32, 30
-	for range writers {
-		wg.Go(func() {
-			for range each {
-				info, err := s.Put(t.Context(), strings.NewReader("0123456789"), 10)
-				if err == nil {
-					err = s.Delete(t.Context(), []block.ID{info.ID})
-				}
-				if err != nil {
-					t.Error(err)
-				}
+	synctest.Test(t, func(t *testing.T) {
+		var hold atomic.Bool
+		held := make(chan struct{})
+		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(o errorfs.Op) error {
+			if o.Kind == errorfs.OpFileSyncData && hold.CompareAndSwap(true, false) {
+				<-held
 			}
-		})
-	}
-	wg.Wait()
-	if n := s.Stats().Syncs; n > writers*each {
-		t.Fatalf("%d fsyncs for %d puts and as many deletes", n, writers*each)
-	}
+			return nil
+		}))
+		s := open(t, Options{FS: fs, Dir: "/d/blocks", Reserve: -1})
+		put := func() (block.ID, error) {
+			info, err := s.Put(t.Context(), strings.NewReader("0123456789"), 10)
+			return info.ID, err
+		}
+		if _, err := put(); err != nil { // makes the container
+			t.Fatal(err)
+		}
+		const writers = 32
+		together := func(what string, do func(i int) error) {
+			before := s.Stats().Syncs
+			hold.Store(true)
+			var wg sync.WaitGroup
+			for i := range writers {
+				wg.Go(func() {
+					if err := do(i); err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				})
+			}
+			synctest.Wait() // the first one syncs, the others wait
+			held <- struct{}{}
+			wg.Wait()
+			if n := s.Stats().Syncs - before; n != 2 {
+				t.Errorf("%d fsyncs for %d %s", n, writers, what)
+			}
+		}
+		var ids [writers]block.ID
+		together("puts", func(i int) (err error) { ids[i], err = put(); return err })
+		together("deletes", func(i int) error { return s.Delete(t.Context(), ids[i:i+1]) })
+	})
 }
 
 // patient gives its bytes as fast as it is asked, and looks at memory.

@@ -191,10 +191,11 @@ func flip(t *testing.T, flushed bool) {
 			}
 		}
 	}
+	defer l.Close()
 	killed := func() *vfs.MemFS {
 		return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
 	}
-	defer l.Close()
+	fs = killed() // Pebble goes on removing files from the other one
 	names, err := fs.List("a/log/pebble")
 	if err != nil {
 		t.Fatal(err)

@@ -11,15 +11,19 @@ const emptyETag = "d41d8cd98f00b204e9800998ecf8427e"
 
 // KeyInfo describes the entry at path, without extents.
 func KeyInfo(path string, parent ns.ObjectID, e *schemapb.Entry) *o3v1.KeyInfo {
-	etag := e.Etag
+	info := &o3v1.KeyInfo{}
+	SetKeyInfo(info, path, parent, e)
+	return info
+}
+
+// SetKeyInfo makes info, which is empty, describe a row.
+func SetKeyInfo(info *o3v1.KeyInfo, path string, parent ns.ObjectID, e *schemapb.Entry) {
+	info.Name, info.Kind, info.ObjectId, info.ParentId, info.Since = path, e.Kind, e.ObjectId, uint64(parent), e.Since
+	info.Size, info.Etag, info.CreatedMs, info.ModifiedMs, info.Owner = e.Size, e.Etag, e.CreatedMs, e.ModifiedMs, e.Owner
+	info.Headers, info.Tags, info.Grants, info.Checksum = e.Headers, e.Tags, e.Grants, e.Checksum
+	info.PartSizes, info.Implicit = e.PartSizes, e.Implicit
 	if isDir(e) {
-		etag = emptyETag
-	}
-	return &o3v1.KeyInfo{
-		Name: path, Kind: e.Kind, ObjectId: e.ObjectId, ParentId: uint64(parent), Since: e.Since,
-		Size: e.Size, Etag: etag, CreatedMs: e.CreatedMs, ModifiedMs: e.ModifiedMs, Owner: e.Owner,
-		Headers: e.Headers, Tags: e.Tags, Grants: e.Grants, Checksum: e.Checksum,
-		PartSizes: e.PartSizes, Implicit: e.Implicit,
+		info.Etag = emptyETag
 	}
 }
 

@@ -29,8 +29,8 @@ const (
 // DecodeListed decodes what a listing shows of the entry found under key into
 // row, which must be zero: everything but extents, headers, tags, grants and the
 // sizes of parts, which it skips. owner is that of an entry decoded before, whose
-// string is used again where it is the same.
-func DecodeListed(key, value []byte, row *schemapb.Entry, owner string) error {
+// string is used again where it is the same; other strings come from in.
+func DecodeListed(key, value []byte, row *schemapb.Entry, owner string, in *Strings) error {
 	if len(value) == 0 || value[0] != recordVersion {
 		return Entries.DecodeInto(key, value, row) // which says what is wrong
 	}
@@ -40,7 +40,7 @@ func DecodeListed(key, value []byte, row *schemapb.Entry, owner string) error {
 			return malformed(key, n)
 		}
 		b = b[n:]
-		if n = listedField(row, number, kind, b, owner); n < 0 {
+		if n = listedField(row, number, kind, b, owner, in); n < 0 {
 			return malformed(key, n)
 		}
 		b = b[n:]
@@ -49,7 +49,7 @@ func DecodeListed(key, value []byte, row *schemapb.Entry, owner string) error {
 }
 
 // listedField decodes one field, and returns its length.
-func listedField(row *schemapb.Entry, number protowire.Number, kind protowire.Type, b []byte, owner string) int {
+func listedField(row *schemapb.Entry, number protowire.Number, kind protowire.Type, b []byte, owner string, in *Strings) int {
 	switch kind {
 	case protowire.VarintType:
 		v, n := protowire.ConsumeVarint(b)
@@ -77,7 +77,7 @@ func listedField(row *schemapb.Entry, number protowire.Number, kind protowire.Ty
 		switch {
 		case n < 0:
 		case number == entryETag:
-			row.Etag = string(v)
+			row.Etag = in.Of(v)
 		case number == entryOwner:
 			if row.Owner = owner; string(v) != owner {
 				row.Owner = string(v)
@@ -95,4 +95,16 @@ func listedField(row *schemapb.Entry, number protowire.Number, kind protowire.Ty
 
 func malformed(key []byte, n int) error {
 	return errs.New(errs.Corrupt, Entries.name, fmt.Sprintf("row %x: %v", key, protowire.ParseError(n)))
+}
+
+// EntryKeyIn is ParseKey of Entries with the name from in.
+func EntryKeyIn(b []byte, in *Strings) (k EntryKey, err error) {
+	if len(b) > 0 && b[0] == spaceEntries {
+		name, err := takeIDs(b[1:], &k.Bucket, &k.Parent)
+		if err == nil {
+			k.Name = in.Of(name)
+			return k, nil
+		}
+	}
+	return Entries.ParseKey(b) // which says what is wrong
 }

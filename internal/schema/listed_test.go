@@ -18,7 +18,7 @@ func TestDecodeListed(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	owner := ""
+	owner, in := "", &Strings{}
 	for range 2000 {
 		e := randomEntry(rng)
 		value, err := Entries.Encode(e)
@@ -26,7 +26,7 @@ func TestDecodeListed(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := &schemapb.Entry{}
-		if err := DecodeListed([]byte("key"), value, got, owner); err != nil {
+		if err := DecodeListed([]byte("key"), value, got, owner, in); err != nil {
 			t.Fatal(err)
 		}
 		want := proto.Clone(e).(*schemapb.Entry)
@@ -37,12 +37,12 @@ func TestDecodeListed(t *testing.T) {
 		owner = got.Owner
 		cut := value[:1+rng.IntN(len(value))]
 		whole := Entries.DecodeInto([]byte("key"), cut, &schemapb.Entry{})
-		if short := DecodeListed([]byte("key"), cut, &schemapb.Entry{}, ""); whole == nil != (short == nil) && errs.KindOf(whole) != errs.Corrupt {
+		if short := DecodeListed([]byte("key"), cut, &schemapb.Entry{}, "", nil); whole == nil != (short == nil) && errs.KindOf(whole) != errs.Corrupt {
 			t.Fatalf("cut to %d of %d bytes: %v, the whole decoder says %v", len(cut), len(value), short, whole)
 		}
 	}
 	for _, bad := range [][]byte{nil, {9}, {1, 0xff}, {1, 0x42, 5, 'a'}} {
-		if err := DecodeListed([]byte("key"), bad, &schemapb.Entry{}, ""); err == nil {
+		if err := DecodeListed([]byte("key"), bad, &schemapb.Entry{}, "", nil); err == nil {
 			t.Errorf("%v was decoded", bad)
 		}
 	}

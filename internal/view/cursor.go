@@ -23,7 +23,9 @@ type cursor struct {
 	key    schema.EntryKey
 	row    *schemapb.Entry // nil: a snapshot has nothing under key
 	owner  string          // of the row before
-	steps  int             // rows looked at
+	rows   slab[schemapb.Entry]
+	texts  schema.Strings
+	steps  int // rows looked at
 	valid  bool
 	err    error
 }
@@ -63,7 +65,7 @@ func (c *cursor) close() error {
 }
 
 // path returns the path of the entry under the cursor.
-func (c *cursor) path() string { return c.levels[len(c.levels)-1].path + c.key.Name }
+func (c *cursor) path() string { return c.texts.Join(c.levels[len(c.levels)-1].path, c.key.Name) }
 
 // seek moves to the first entry whose path is at least path.
 func (c *cursor) seek(path string) bool {
@@ -141,7 +143,7 @@ func (c *cursor) load(ok bool) bool {
 		return false
 	}
 	c.steps++
-	if c.key, c.err = schema.Entries.ParseKey(c.it.Key()); c.err != nil {
+	if c.key, c.err = schema.EntryKeyIn(c.it.Key(), &c.texts); c.err != nil {
 		return false
 	}
 	if c.key.Parent != c.levels[len(c.levels)-1].parent {
@@ -159,11 +161,11 @@ func (c *cursor) load(ok bool) bool {
 
 // decode decodes a row as far as the cursor's user needs it.
 func (c *cursor) decode(key, value []byte) (*schemapb.Entry, error) {
-	row := new(schemapb.Entry)
+	row := c.rows.next()
 	if c.full {
 		return row, schema.Entries.DecodeInto(key, value, row)
 	}
-	err := schema.DecodeListed(key, value, row, c.owner)
+	err := schema.DecodeListed(key, value, row, c.owner, &c.texts)
 	c.owner = row.Owner
 	return row, err
 }

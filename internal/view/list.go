@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	o3v1 "o3/api/o3/v1"
+	"o3/internal/command"
 	"o3/internal/errs"
 	"o3/internal/keys"
 	"o3/internal/ns"
@@ -137,18 +138,19 @@ func (o ListOptions) common(path string) string {
 // Info describes the page's entries; full adds what listings leave out.
 func (v View) Info(page Page, full bool) ([]*o3v1.KeyInfo, error) {
 	out := make([]*o3v1.KeyInfo, len(page.Entries))
+	var infos slab[o3v1.KeyInfo]
 	for i, e := range page.Entries {
-		info := e.Info()
+		info := infos.next()
+		command.SetKeyInfo(info, e.Path, e.Parent, e.Row)
+		out[i] = info
 		if !full {
 			info.Headers, info.Tags, info.Grants, info.PartSizes = nil, nil, nil, nil
-			out[i] = info
 			continue
 		}
 		var err error
 		if info.Extents, err = v.Extents(e.Row); err != nil {
 			return nil, err
 		}
-		out[i] = info
 	}
 	return out, nil
 }

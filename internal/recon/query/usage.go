@@ -240,7 +240,7 @@ func scanListed(r kv.Reader, lower, upper []byte, f func(schema.EntryKey, *schem
 			return err
 		}
 		row := new(schemapb.Entry)
-		if err := schema.DecodeListed(it.Key(), value, row, ""); err != nil {
+		if err := schema.DecodeListed(it.Key(), value, row, "", nil); err != nil {
 			return err
 		}
 		if more, err := f(k, row); err != nil || !more {

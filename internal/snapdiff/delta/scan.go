@@ -252,7 +252,7 @@ func (r *rows) load() error {
 		r.place = place{k.Parent, k.Name}
 	}
 	var e schemapb.Entry
-	if err := schema.DecodeListed(r.it.Key(), value, &e, r.owner); err != nil {
+	if err := schema.DecodeListed(r.it.Key(), value, &e, r.owner, nil); err != nil {
 		return err
 	}
 	r.ok, r.owner = true, e.Owner

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -163,12 +164,12 @@ func checkTarget(r *o3v1.LifecycleRule) (Problem, string) {
 	prefix := prefixOf(r)
 	switch {
 	case len(prefix) > MaxPrefix:
-		return LongPrefix, fmt.Sprintf("its prefix is longer than %d bytes", MaxPrefix)
+		return LongPrefix, fmt.Sprintf("its prefix has %d bytes, at most %d are allowed", len(prefix), MaxPrefix)
 	case strings.HasPrefix(prefix, Trash):
 		return TrashPrefix, "no rule applies to " + Trash
 	}
 	if f != nil && f.SizeLessThan != nil && (*f.SizeLessThan == 0 || f.SizeGreaterThan != nil && *f.SizeLessThan <= *f.SizeGreaterThan) {
-		return NoSizes, "ObjectSizeLessThan must be greater than ObjectSizeGreaterThan, and than 0"
+		return NoSizes, fmt.Sprintf("ObjectSizeLessThan, %d, must be greater than ObjectSizeGreaterThan, %d, and than 0", *f.SizeLessThan, f.GetSizeGreaterThan())
 	}
 	return checkTags(f.GetTags())
 }
@@ -180,7 +181,7 @@ func checkTags(tags []*o3v1.Pair) (Problem, string) {
 	for i, t := range tags {
 		n := utf8.RuneCountInString(t.GetName())
 		if n == 0 || n > MaxTagName || utf8.RuneCountInString(t.GetValue()) > MaxTagValue {
-			return BadTag, fmt.Sprintf("the name of a tag has 1 to %d characters, its value at most %d", MaxTagName, MaxTagValue)
+			return BadTag, fmt.Sprintf("the name of tag %d has %d characters, its value %d; 1 to %d and at most %d are allowed", i+1, n, utf8.RuneCountInString(t.GetValue()), MaxTagName, MaxTagValue)
 		}
 		for _, before := range tags[:i] {
 			if before.GetName() == t.Name {
@@ -199,13 +200,13 @@ func checkActions(r *o3v1.LifecycleRule) (Problem, string) {
 	case r.ExpireDays != nil && r.ExpireDateMs != nil:
 		return DaysAndDate, "its expiration has days and a date"
 	case r.ExpireDays != nil && *r.ExpireDays <= 0:
-		return BadDays, "the days of its expiration must be positive"
+		return BadDays, fmt.Sprintf("the days of its expiration must be positive, not %d", *r.ExpireDays)
 	case r.ExpireDateMs != nil && (*r.ExpireDateMs%dayMs != 0 || *r.ExpireDateMs < minDate || *r.ExpireDateMs > maxDate):
-		return BadDate, "the date of its expiration must be at midnight UTC, of the years 0 to 9999"
+		return BadDate, fmt.Sprintf("the date of its expiration must be at midnight UTC, of the years 0 to 9999, not %s", time.UnixMilli(*r.ExpireDateMs).UTC().Format(time.RFC3339))
 	case r.AbortDays == nil:
 		return 0, ""
 	case *r.AbortDays <= 0:
-		return BadAbortDays, "the days after which it aborts uploads must be positive"
+		return BadAbortDays, fmt.Sprintf("the days after which it aborts uploads must be positive, not %d", *r.AbortDays)
 	case len(f.GetTags()) > 0:
 		return AbortWithTags, "an upload has no tags to go by; split the rule"
 	case f != nil && (f.SizeGreaterThan != nil || f.SizeLessThan != nil):

@@ -192,7 +192,7 @@ func wantProblem(t *testing.T, name string, err error, want rule.Problem) {
 // TestRuleIsNamed says which rule of many is wrong.
 func TestRuleIsNamed(t *testing.T) {
 	rules := []*o3v1.LifecycleRule{filtered(&o3v1.LifecycleFilter{}), {Enabled: true, Prefix: proto.String(""), ExpireDays: proto.Int32(0)}}
-	if got, want := rule.Validate(rules).Error(), "lifecycle rule number 2: the days of its expiration must be positive"; !strings.Contains(got, want) {
+	if got, want := rule.Validate(rules).Error(), "lifecycle rule number 2: the days of its expiration must be positive, not 0"; !strings.Contains(got, want) {
 		t.Error(got)
 	}
 	rules[1].Id = "weekly"

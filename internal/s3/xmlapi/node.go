@@ -3,6 +3,8 @@ package xmlapi
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -26,6 +28,18 @@ func malformed(detail string) *Error {
 		e.Elements = [][2]string{{"Detail", detail}}
 	}
 	return e
+}
+
+// unreadable says why no token could be read; ended is said of the body's end.
+func unreadable(err error, ended string) *Error {
+	syntax, ok := errors.AsType[*xml.SyntaxError](err)
+	switch {
+	case err == io.EOF || ok && syntax.Msg == "unexpected EOF":
+		return malformed(ended)
+	case ok:
+		return malformed(fmt.Sprintf("line %d: %s", syntax.Line, syntax.Msg))
+	}
+	return malformed("it is not in UTF-8") // the declaration names another encoding
 }
 
 // read reads a whole body of at most limit bytes and parses it. Its first
@@ -73,7 +87,7 @@ func (p *parser) document() (node, error) {
 			return root, nil
 		}
 		if err != nil {
-			return node{}, malformed("")
+			return node{}, unreadable(err, "the body is empty")
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:
@@ -134,7 +148,7 @@ func (p *parser) element(start xml.StartElement, depth int) (node, error) {
 	for {
 		tok, err := p.d.Token()
 		if err != nil {
-			return n, malformed("")
+			return n, unreadable(err, "the body ends in the element "+n.name)
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:

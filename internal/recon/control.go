@@ -23,7 +23,7 @@ func (s *Service) CancelStaging() bool {
 		s.forget = true
 	}
 	s.queue, s.retry = nil, nil
-	if st := s.stage; st != nil && st.cancel != nil && !st.over {
+	if st := s.stage; st != nil && !st.over {
 		st.cancel(errCancelled)
 		any = true
 	}

@@ -37,7 +37,7 @@ func TestPowerCuts(t *testing.T) {
 	o, d := newOM(t, seed), newDisk()
 	o.work(60)
 	c := &cutting{d: d, rng: rand.New(rand.NewPCG(seed, 3)), every: every}
-	d.op = c.cut
+	d.watch(c.cut)
 	r := o.on(t, d, nil)
 	r.settled()
 	c.mu.Lock()
@@ -183,14 +183,18 @@ func TestCrashWithoutOM(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	var mu sync.Mutex
 	var left *disk
-	d.op = func(what string) error { // the tables are durable, and the replica is about to be
+	tables := false
+	d.watch(func(what string) error { // the tables are durable, and the replica is about to be
 		mu.Lock()
 		defer mu.Unlock()
-		if left == nil && strings.Contains(what, "/replica/") && strings.Contains(what, ".sst") {
+		switch {
+		case strings.HasPrefix(what, "flush "):
+			tables = true
+		case left == nil && tables && strings.Contains(what, "/replica/") && strings.Contains(what, ".sst"):
 			left = d.crash(rng, 0)
 		}
 		return nil
-	}
+	})
 	r.until("a crash", func(recon.Status) bool {
 		mu.Lock()
 		defer mu.Unlock()

@@ -324,6 +324,11 @@ func (c *cycles) happen(a ambush, beforeRestart func()) {
 	}
 	<-a.at
 	c.o.work(1 + c.rng.IntN(10))
+	if a.what == restart {
+		c.restart(a, beforeRestart)
+		return
+	}
+	defer close(a.held) // also where the test has failed
 	switch a.what {
 	case cancelled:
 		if !c.r.CancelStaging() {
@@ -333,13 +338,12 @@ func (c *cycles) happen(a ambush, beforeRestart func()) {
 		c.clock.waiting(2*time.Hour, 1)
 		c.clock.advance(2 * time.Hour)
 	case noRoom:
-		c.r.current()
+		index := c.o.index()
+		c.r.until("nothing to apply", func(s recon.Status) bool { // a full disk before may have ended that, until there is another generation
+			return s.State == recon.StateSyncing || s.State == recon.StateFollowing && s.Index >= index && s.Compared >= index
+		})
 		c.d.full.Store(true)
-	case restart:
-		c.restart(a, beforeRestart)
-		return
 	}
-	close(a.held)
 }
 
 // restart stops the server in the middle of a stage, and starts it again.

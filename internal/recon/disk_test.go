@@ -40,19 +40,26 @@ type disk struct {
 	sql map[string][]*tasktest.SQL
 
 	// op, if it is set, is told of each operation that changes something, before it;
-	// its error is the operation's.
-	op func(what string) error
+	// its error is the operation's. It may be set at any time.
+	op atomic.Pointer[func(what string) error]
 }
 
 func newDisk() *disk { return &disk{mem: vfs.NewCrashableMem(), sql: map[string][]*tasktest.SQL{}} }
 
 var errFull = syscall.ENOSPC
 
+func (d *disk) watch(op func(what string) error) { d.op.Store(&op) }
+
+func (d *disk) told(what string) error {
+	if op := d.op.Load(); op != nil {
+		return (*op)(what)
+	}
+	return nil
+}
+
 func (d *disk) change(what string) error {
-	if d.op != nil {
-		if err := d.op(what); err != nil {
-			return err
-		}
+	if err := d.told(what); err != nil {
+		return err
 	}
 	if d.full.Load() {
 		return errFull
@@ -64,8 +71,8 @@ func (d *disk) fs() vfs.FS {
 	return errorfs.Wrap(d.mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileClose, errorfs.OpRemove, errorfs.OpRemoveAll, errorfs.OpFilePreallocate:
-			if d.op != nil && op.Kind != errorfs.OpFileClose {
-				return d.op(fmt.Sprint(op.Kind, " ", op.Path))
+			if op.Kind != errorfs.OpFileClose {
+				return d.told(fmt.Sprint(op.Kind, " ", op.Path))
 			}
 			return nil // also on a full disk
 		}
@@ -242,7 +249,7 @@ func (o *om) on(t *testing.T, d *disk, change func(*recon.Options)) *rig {
 	})
 }
 
-// cutting records what a power cut would leave before each operation.
+// cutting records what a power cut would leave before one operation of so many.
 type cutting struct {
 	d     *disk
 	rng   *rand.Rand
@@ -252,6 +259,7 @@ type cutting struct {
 	op    []string
 	ops   int
 	every int
+	at    int // which of these comes next
 }
 
 func (c *cutting) cut(what string) error {
@@ -260,8 +268,11 @@ func (c *cutting) cut(what string) error {
 	if !c.on {
 		return nil
 	}
+	if c.ops%c.every == 0 {
+		c.at = c.ops + c.rng.IntN(c.every)
+	}
 	c.ops++
-	if (c.ops+c.rng.IntN(c.every))%c.every != 0 {
+	if c.ops-1 != c.at {
 		return nil
 	}
 	for _, percent := range []int{0, 50, 100} {

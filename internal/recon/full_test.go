@@ -28,12 +28,12 @@ func TestDiskFull(t *testing.T) {
 	o.work(60)
 	var left atomic.Int64 // operations until the disk is full; less than 0: it does not come to be
 	left.Store(-1)
-	d.op = func(string) error {
+	d.watch(func(string) error {
 		if left.Load() >= 0 && left.Add(-1) < 0 {
 			d.full.Store(true)
 		}
 		return nil
-	}
+	})
 	var told atomic.Int64
 	tell := func(text string) {
 		if strings.Contains(text, "no space left") || strings.Contains(text, "read-only") || strings.Contains(text, "bytes free") || strings.Contains(text, "MiB free") {

@@ -78,6 +78,10 @@ func (s *Service) examine(st *stage) {
 		why = s.short()
 	}
 	s.mu.Lock()
+	if s.stage != st { // it came to its end meanwhile
+		s.mu.Unlock()
+		return
+	}
 	from := st.breaker.Look(why)
 	to := st.breaker.Step
 	st.why = why

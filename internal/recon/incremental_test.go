@@ -128,6 +128,12 @@ func TestIncrementalIsRefused(t *testing.T) {
 	})
 	defer ended.Do(func() { close(held) })
 	r.settled()
+	ends := func(line string) bool { // what is told is told a moment after it is so
+		mu.Lock()
+		defer mu.Unlock()
+		return len(lines) > 0 && strings.HasPrefix(lines[len(lines)-1], line)
+	}
+	r.eventually(func() bool { return ends("COMMITTED -> NONE") })
 	mu.Lock()
 	on, lines = true, nil
 	mu.Unlock()
@@ -138,7 +144,9 @@ func TestIncrementalIsRefused(t *testing.T) {
 	if _, err := r.Trigger(recon.Trigger{Kind: staging.Incremental}); err != nil {
 		t.Fatal(err)
 	}
-	r.until("the end of the stage", func(recon.Status) bool { return r.quiet() && r.Staging().Failures == 1 })
+	r.until("the end of the stage", func(recon.Status) bool {
+		return r.quiet() && r.Staging().Failures == 1 && ends("ROLLING_BACK -> NONE")
+	})
 	mu.Lock()
 	got := strings.Join(lines, "; ")
 	mu.Unlock()

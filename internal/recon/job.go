@@ -175,8 +175,9 @@ func (s *Service) again(j job, due time.Time) *job {
 
 // build makes generations when they are asked for, one at a time.
 func (s *Service) build(ctx context.Context) error {
+	defer s.forgetRetry() // that was cancelled when ctx ended
 	for {
-		st, wait := s.begin()
+		st, inner, wait := s.begin(ctx)
 		if st == nil {
 			s.forgetRetry()
 			if !s.pause(ctx, wait) {
@@ -184,7 +185,7 @@ func (s *Service) build(ctx context.Context) error {
 			}
 			continue
 		}
-		s.runStage(ctx, st)
+		s.runStage(ctx, inner, st)
 		s.exec.Unlock()
 		if ctx.Err() != nil {
 			return nil
@@ -222,13 +223,14 @@ func (s *Service) pause(ctx context.Context, wait time.Duration) bool {
 }
 
 // begin takes the next job, if there is one that is due, with s.exec held; else it
-// returns how long until one is.
-func (s *Service) begin() (*stage, time.Duration) {
+// returns how long until one is. inner is what ends when the stage is cancelled,
+// which can be from now on.
+func (s *Service) begin(ctx context.Context) (st *stage, inner context.Context, wait time.Duration) {
 	s.exec.Lock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var j *job
-	wait := time.Duration(-1)
+	wait = -1
 	switch {
 	case s.queue != nil:
 		j, s.queue = s.queue, nil
@@ -239,10 +241,11 @@ func (s *Service) begin() (*stage, time.Duration) {
 	}
 	if j == nil {
 		s.exec.Unlock()
-		return nil, wait
+		return nil, nil, wait
 	}
 	j.inPlace = j.inPlace || s.o.Staging.Disabled
-	s.stage = &stage{job: *j, began: s.clock.Now()}
+	inner, cancel := context.WithCancelCause(ctx)
+	s.stage = &stage{job: *j, began: s.clock.Now(), cancel: cancel}
 	s.forget = false
-	return s.stage, 0
+	return s.stage, inner, 0
 }

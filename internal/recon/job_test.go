@@ -1,7 +1,10 @@
 package recon
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"o3/internal/recon/staging"
 )
@@ -14,5 +17,73 @@ func TestQueueStaysClean(t *testing.T) {
 	second := s.wish(ask{kind: staging.Full, reason: ReasonTruncated})
 	if q := s.queue; !second.Joined || second.StagingID != first.StagingID || q.kind != staging.Full || q.reason != ReasonTruncated || !q.clean {
 		t.Errorf("%+v, %+v, %+v", first, second, q)
+	}
+}
+
+// TestCancelAtOnce: a stage can be cancelled from the moment at which it does not
+// wait any more.
+func TestCancelAtOnce(t *testing.T) {
+	s := New(Options{Dir: t.TempDir()})
+	s.wish(ask{kind: staging.Full, reason: ReasonManual, manual: true})
+	st, inner, _ := s.begin(t.Context())
+	defer s.exec.Unlock()
+	if st == nil || !s.CancelStaging() || !errors.Is(context.Cause(inner), errCancelled) {
+		t.Errorf("%+v goes on: %v", st, context.Cause(inner))
+	}
+}
+
+// onTimer is a clock that calls when somebody begins to wait.
+type onTimer struct {
+	realClock
+	call func()
+}
+
+// Timer implements Clock.
+func (c onTimer) Timer(time.Duration) (<-chan time.Time, func()) {
+	c.call()
+	return nil, func() {}
+}
+
+// TestCancelledRetryStaysSo: a retry that was cancelled while the server began to
+// stop is not there after the next start.
+func TestCancelledRetryStaysSo(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var s *Service
+	s = New(Options{Dir: t.TempDir(), Staging: StagingOptions{Clock: onTimer{call: func() {
+		if !s.CancelStaging() {
+			t.Error("there is nothing to cancel")
+		}
+		<-s.wake // who stops need not look whether there is anything new
+		stop()
+	}}}})
+	s.record.StagingID, s.record.RetryMs = generationName(1), time.Now().Add(time.Hour).UnixMilli()
+	if err := s.writeRecord(s.record); err != nil {
+		t.Fatal(err)
+	}
+	s.later(jobOf(s.record, 2), time.UnixMilli(s.record.RetryMs))
+	<-s.wake
+	if err := s.build(ctx); err != nil {
+		t.Error(err)
+	}
+	if r, err := s.readRecord(); err != nil || r.StagingID != generationName(1) || r.RetryMs != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestNoLookAfterTheEnd: a look at what the machine has for a stage, which was on its
+// way when the stage ended, says nothing of it.
+func TestNoLookAfterTheEnd(t *testing.T) {
+	var told []staging.Step
+	s := New(Options{
+		Dir: t.TempDir(), Staging: StagingOptions{Memory: func() (uint64, uint64) { return 99, 100 }},
+		Listener: Listener{Breaker: func(_ string, _, to staging.Step, _ string) { told = append(told, to) }},
+	})
+	s.stage = &stage{cancel: func(error) {}}
+	s.examine(s.stage)
+	over := s.stage
+	s.stage = nil
+	s.examine(over)
+	if len(told) != 1 || told[0] != staging.StepBatches {
+		t.Errorf("told of %v", told)
 	}
 }

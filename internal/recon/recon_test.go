@@ -146,7 +146,9 @@ func TestReasons(t *testing.T) {
 			mend := breakIt(o, r)
 			o.work(50)
 			if mend != nil {
-				r.until("being broken", func(s recon.Status) bool { return s.State == recon.StateSyncing || s.Failed > 0 })
+				r.until("being broken", func(s recon.Status) bool { // or whole again: that may be quick
+					return s.State == recon.StateSyncing || s.Failed > 0 || s.Syncs == 2
+				})
 				r.check()
 				mend()
 			}

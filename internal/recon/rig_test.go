@@ -247,7 +247,7 @@ func (o *om) follow(t *testing.T, dir string, change func(*recon.Options)) *rig 
 // until waits for a condition.
 func (r *rig) until(what string, f func(recon.Status) bool) recon.Status {
 	r.t.Helper()
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute) // machines are busy
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {

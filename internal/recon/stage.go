@@ -17,7 +17,7 @@ import (
 type stage struct {
 	job    job
 	began  time.Time
-	cancel context.CancelCauseFunc // nil: not begun yet
+	cancel context.CancelCauseFunc
 
 	building *Building
 	over     bool          // it switches, or came to nothing: what is asked for now needs another
@@ -70,11 +70,9 @@ var (
 )
 
 // runStage makes a stage, and has it made again when that is due. Where ctx ends,
-// it leaves the stage for the next start.
-func (s *Service) runStage(ctx context.Context, st *stage) {
-	inner, cancel := context.WithCancelCause(ctx)
+// it leaves the stage for the next start; where only inner does, it was cancelled.
+func (s *Service) runStage(ctx, inner context.Context, st *stage) {
 	s.mu.Lock()
-	st.cancel = cancel
 	s.told.operations++
 	s.mu.Unlock()
 	s.guard(inner, st)
@@ -82,7 +80,7 @@ func (s *Service) runStage(ctx context.Context, st *stage) {
 	if cause := context.Cause(inner); err != nil && ctx.Err() == nil && cause != nil {
 		err = cause // what was cut says less
 	}
-	cancel(nil)
+	st.cancel(nil)
 	st.wg.Wait()
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -161,7 +161,7 @@ func TestFlush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := int64(-1)
+	before, quickest := int64(-1), time.Hour
 	for i := range 5 {
 		if err := d.Apply(uint64(i)+1, fsm.Run{}, sums{}.yield); err != nil {
 			t.Fatal(err)
@@ -170,14 +170,15 @@ func TestFlush(t *testing.T) {
 		if err := d.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
-			t.Errorf("a flush took %v beside a reader", took)
-		}
+		quickest = min(quickest, time.Since(begin))
 		st, err := os.Stat(path + "-wal")
 		if err != nil || st.Size() <= before {
 			t.Errorf("a flush wrote nothing: %v, %v", st, err)
 		}
 		before = st.Size()
+	}
+	if quickest > 5*time.Second { // where readers are waited for, that takes 10 s each time
+		t.Errorf("each flush took %v beside a reader", quickest)
 	}
 	if n, err := look.Index(); n != 0 || err != nil {
 		t.Error(n, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -77,7 +78,14 @@ func TestPieces(t *testing.T) {
 							break
 						}
 						flush := func(_ piece, n int) error { read += n; return nil }
-						err := q.read(context.Background(), store, p, &batch, func(p piece) { order = p.order; pieces++ }, func(k, _ []byte) error {
+						begin := func(p piece) {
+							for p.width == 1<<40 && int(q.hungry.Load()) < workers-1 { // who comes when all is read gets none
+								runtime.Gosched()
+							}
+							order = p.order
+							pieces++
+						}
+						err := q.read(context.Background(), store, p, &batch, begin, func(k, _ []byte) error {
 							mine = append(mine, found{order, string(k)})
 							return nil
 						}, flush)

@@ -204,8 +204,9 @@ func TestNeverBlank(t *testing.T) {
 			before, made := s.Status(), built.of(x.reason)
 			x.begin()
 			o.changes(rng)
+			fails := strings.Contains(x.name, "rebuild for it")
 			until(t, x.name+": a new generation", func() bool {
-				if built.of(x.reason) > made {
+				if built.of(x.reason) > made && (!fails || s.Status().Failed > before.Failed) {
 					return true
 				}
 				if x.again && s.StagingState() == staging.None && !o.armed(&faults) {
@@ -215,9 +216,6 @@ func TestNeverBlank(t *testing.T) {
 				return false
 			})
 			o.disarm(&faults)
-			if strings.Contains(x.name, "rebuild for it") && s.Status().Failed == before.Failed {
-				t.Errorf("%s: nothing failed", x.name)
-			}
 			readers.round(t)
 		}
 	}

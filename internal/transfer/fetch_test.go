@@ -13,72 +13,76 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"o3/internal/errs"
 )
 
 func TestFetch(t *testing.T) {
-	t.Parallel()
-	files := random(1, 3<<20)
-	files["store/same-as-000000.sst"] = files["store/000000.sst"]
-	cat := newCatalog(image("1-1-a", files))
-	srv, h := serve(t, cat, nil)
-	o := options(t, h.URL)
-	var phases []Phase
-	var mu sync.Mutex
-	done := map[string]FileOrigin{}
-	o.Listener.Progress = func(p Progress) {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(phases) == 0 || phases[len(phases)-1] != p.Phase {
-			phases = append(phases, p.Phase)
+	bubble(t, func(t *testing.T) {
+		files := random(1, 3<<20)
+		files["store/same-as-000000.sst"] = files["store/000000.sst"]
+		cat := newCatalog(image("1-1-a", files))
+		srv, source := serveHere(t, cat, 0, nil)
+		o := optionsHere(t, source)
+		var phases []Phase
+		var mu sync.Mutex
+		done := map[string]FileOrigin{}
+		o.Listener.Progress = func(p Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(phases) == 0 || phases[len(phases)-1] != p.Phase {
+				phases = append(phases, p.Phase)
+			}
 		}
-	}
-	o.Listener.FileDone = func(f File, origin FileOrigin) {
-		mu.Lock()
-		defer mu.Unlock()
-		done[f.Path] = origin
-	}
-	r, err := Fetch(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, o.Dir, "1-1-a", files)
-	p := r.Progress
-	if p.Done != files.size() || p.Bytes != files.size() || p.FilesDone != len(files) || p.Files != len(files) || p.Phase != PhaseDone {
-		t.Errorf("the progress at the end is %+v", p)
-	}
-	if got, want := fmt.Sprint(phases), fmt.Sprint([]Phase{PhaseAsking, PhaseLooking, PhaseTransferring, PhaseVerifying, PhaseDone}); got != want {
-		t.Errorf("the phases were %s, expected %s", got, want)
-	}
-	for name := range files {
-		if done[name] != FromSource {
-			t.Errorf("%s came from %q", name, done[name])
+		o.Listener.FileDone = func(f File, origin FileOrigin) {
+			mu.Lock()
+			defer mu.Unlock()
+			done[f.Path] = origin
 		}
-	}
-	// Equal files are sent once; nothing but frames is sent beyond them.
-	if unique := files.size() - int64(len(files["store/000000.sst"])); cat.read.Load() > unique || p.Sent > unique+unique/50+32<<10 {
-		t.Errorf("%d bytes were read and %d sent for %d different ones", cat.read.Load(), p.Sent, unique)
-	}
-	// The lease is in force until it is released, then nothing is open.
-	if st := srv.Status(); len(st.Holds) != 1 || st.Pinned["1-1-a"] != 1 || st.Streams != 0 || cat.open("1-1-a") != 1 {
-		t.Errorf("after the transfer: %+v, %d open", st, cat.open("1-1-a"))
-	}
-	if err := r.Lease.Release(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if st := srv.Status(); len(st.Holds) != 0 || len(st.Pinned) != 0 || cat.open("1-1-a") != 0 {
-		t.Errorf("after the release: %+v, %d open", st, cat.open("1-1-a"))
-	}
+		r, err := Fetch(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, o.Dir, "1-1-a", files)
+		p := r.Progress
+		if p.Done != files.size() || p.Bytes != files.size() || p.FilesDone != len(files) || p.Files != len(files) || p.Phase != PhaseDone {
+			t.Errorf("the progress at the end is %+v", p)
+		}
+		if got, want := fmt.Sprint(phases), fmt.Sprint([]Phase{PhaseAsking, PhaseLooking, PhaseTransferring, PhaseVerifying, PhaseDone}); got != want {
+			t.Errorf("the phases were %s, expected %s", got, want)
+		}
+		for name := range files {
+			if done[name] != FromSource {
+				t.Errorf("%s came from %q", name, done[name])
+			}
+		}
+		// Equal files are sent once; nothing but frames is sent beyond them.
+		if unique := files.size() - int64(len(files["store/000000.sst"])); cat.read.Load() > unique || p.Sent > unique+unique/50+32<<10 {
+			t.Errorf("%d bytes were read and %d sent for %d different ones", cat.read.Load(), p.Sent, unique)
+		}
+		// The lease is in force until it is released, then nothing is open.
+		synctest.Wait()
+		if st := srv.Status(); len(st.Holds) != 1 || st.Pinned["1-1-a"] != 1 || st.Streams != 0 || cat.open("1-1-a") != 1 {
+			t.Errorf("after the transfer: %+v, %d open", st, cat.open("1-1-a"))
+		}
+		if err := r.Lease.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if st := srv.Status(); len(st.Holds) != 0 || len(st.Pinned) != 0 || cat.open("1-1-a") != 0 {
+			t.Errorf("after the release: %+v, %d open", st, cat.open("1-1-a"))
+		}
 
-	// The same again: all is verified, nothing is sent.
-	read := cat.read.Load()
-	r = fetchAll(t, o)
-	same(t, o.Dir, "1-1-a", files)
-	if cat.read.Load() != read || r.Progress.Resumed != files.size() {
-		t.Errorf("%d bytes were read again, %d were taken up", cat.read.Load()-read, r.Progress.Resumed)
-	}
+		// The same again: all is verified, nothing is sent.
+		read := cat.read.Load()
+		r = fetchAll(t, o)
+		same(t, o.Dir, "1-1-a", files)
+		if cat.read.Load() != read || r.Progress.Resumed != files.size() {
+			t.Errorf("%d bytes were read again, %d were taken up", cat.read.Load()-read, r.Progress.Resumed)
+		}
+	})
 }
 
 // TestThousandCuts is law 6: a connection is cut after a random number of bytes,
@@ -92,7 +96,7 @@ func TestThousandCuts(t *testing.T) {
 	var mu sync.Mutex
 	files := random(seed, 5<<20)
 	_, h := serve(t, newCatalog(image("1-1-a", files)), nil)
-	p := newLine(t, h, 0, func() int64 {
+	p := newLine(t, h, func() int64 {
 		mu.Lock()
 		defer mu.Unlock()
 		return 1 + rnd.Int64N(most)
@@ -116,7 +120,7 @@ func TestCutsBelowChunk(t *testing.T) {
 	t.Parallel()
 	files := content{"a": bytes.Repeat([]byte("0123456789"), 10<<10)}
 	_, h := serve(t, newCatalog(image("1-1-a", files)), nil)
-	p := newLine(t, h, 0, func() int64 { return 40 << 10 })
+	p := newLine(t, h, func() int64 { return 40 << 10 })
 	o := options(t, p.url())
 	o.Chunk, o.Streams, o.Retries = 1<<20, 1, 12
 	fetchAll(t, o)
@@ -134,6 +138,7 @@ func killed(t *testing.T, img *memImage, after int64) (url string, cat *catalog)
 				h.Listener.Close()
 				h.CloseClientConnections()
 			})
+			panic(http.ErrAbortHandler) // also on a connection that came at this moment
 		}
 		return nil
 	}
@@ -243,6 +248,7 @@ func crash(t *testing.T, dir string, r *rand.Rand) (lost int64) {
 		if err != nil || len(b) == 0 {
 			continue
 		}
+		whole := int64(len(b))
 		switch r.IntN(24) {
 		case 0:
 			b[r.IntN(len(b))] ^= 1 << r.IntN(8)
@@ -253,7 +259,7 @@ func crash(t *testing.T, dir string, r *rand.Rand) (lost int64) {
 		default:
 			continue
 		}
-		lost += int64(len(b))
+		lost += whole
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -277,47 +283,49 @@ func crash(t *testing.T, dir string, r *rand.Rand) (lost int64) {
 // TestNewerImage: the source drops the image in the middle; the newer one takes
 // over what is the same.
 func TestNewerImage(t *testing.T) {
-	t.Parallel()
-	files := random(6, 6<<20)
-	newer := content{}
-	for n, b := range files {
-		newer[n] = b
-	}
-	delete(newer, "store/000000.sst")
-	newer["store/000999.sst"] = random(7, 1<<20)["store/000000.sst"]
-	newer["store/CURRENT"] = []byte("MANIFEST-000002\n")
-	newer["moved/x.sst"] = files["store/000001.sst"]
-
-	cat := newCatalog(image("1-1-a", files))
-	srv, h := serve(t, cat, nil)
-	o := options(t, h.URL)
-	o.Streams, o.Batch = 2, 256<<10
-	var once sync.Once
-	cat.hook = func(id, _ string, _ int64, _ []byte) error {
-		if cat.read.Load() > files.size()*3/4 {
-			once.Do(func() {
-				cat.add("2-1-b", newer)
-				cat.remove("1-1-a")
-			})
-			if id == "1-1-a" {
-				return errs.New(errs.NoSuchSnapshot, "image "+id, "it was removed")
-			}
+	bubble(t, func(t *testing.T) {
+		files := random(6, 6<<20)
+		newer := content{}
+		for n, b := range files {
+			newer[n] = b
 		}
-		return nil
-	}
-	var changes []string
-	o.Listener.ImageChanged = func(_, from, to string) { changes = append(changes, from+">"+to) }
-	r := fetchAll(t, o)
-	same(t, o.Dir, "2-1-b", newer)
-	if r.Spec.ID != "2-1-b" || fmt.Sprint(changes) != "[>1-1-a 1-1-a>2-1-b]" {
-		t.Errorf("the image is %s after %v", r.Spec.ID, changes)
-	}
-	if most := newer.size() + files.size()/2; cat.read.Load() > most {
-		t.Errorf("%d bytes were read, expected at most %d", cat.read.Load(), most)
-	}
-	if st := srv.Status(); len(st.Pinned)+len(st.Holds) > 0 {
-		t.Errorf("the source still has open: %+v", st)
-	}
+		delete(newer, "store/000000.sst")
+		newer["store/000999.sst"] = random(7, 1<<20)["store/000000.sst"]
+		newer["store/CURRENT"] = []byte("MANIFEST-000002\n")
+		newer["moved/x.sst"] = files["store/000001.sst"]
+
+		cat := newCatalog(image("1-1-a", files))
+		srv, source := serveHere(t, cat, 0, nil)
+		o := optionsHere(t, source)
+		o.Streams, o.Batch = 2, 256<<10
+		var once sync.Once
+		cat.hook = func(id, _ string, _ int64, _ []byte) error {
+			if cat.read.Load() > files.size()*3/4 {
+				once.Do(func() {
+					cat.add("2-1-b", newer)
+					cat.remove("1-1-a")
+				})
+				if id == "1-1-a" {
+					return errs.New(errs.NoSuchSnapshot, "image "+id, "it was removed")
+				}
+			}
+			return nil
+		}
+		var changes []string
+		o.Listener.ImageChanged = func(_, from, to string) { changes = append(changes, from+">"+to) }
+		r := fetchAll(t, o)
+		same(t, o.Dir, "2-1-b", newer)
+		if r.Spec.ID != "2-1-b" || fmt.Sprint(changes) != "[>1-1-a 1-1-a>2-1-b]" {
+			t.Errorf("the image is %s after %v", r.Spec.ID, changes)
+		}
+		if most := newer.size() + files.size()/2; cat.read.Load() > most {
+			t.Errorf("%d bytes were read, expected at most %d", cat.read.Load(), most)
+		}
+		synctest.Wait()
+		if st := srv.Status(); len(st.Pinned)+len(st.Holds) > 0 {
+			t.Errorf("the source still has open: %+v", st)
+		}
+	})
 }
 
 // TestSameIDOtherImage: two sources call different images by the same name. The
@@ -452,19 +460,20 @@ func TestRefusals(t *testing.T) {
 
 // TestTimeout: the whole takes too long; what is here is kept.
 func TestTimeout(t *testing.T) {
-	t.Parallel()
-	files := random(11, 2<<20)
-	cat := newCatalog(image("1-1-a", files))
-	_, h := serve(t, cat, nil)
-	o := options(t, h.URL)
-	o.Rate, o.Timeout = 2<<20, 400*time.Millisecond
-	_, err := Fetch(t.Context(), o)
-	kindIs(t, err, errs.DeadlineExceeded, "1-1-a", "400ms")
-	o.Rate, o.Timeout = 0, time.Minute
-	if r := fetchAll(t, o); r.Progress.Resumed == 0 {
-		t.Error("nothing was kept")
-	}
-	same(t, o.Dir, "1-1-a", files)
+	bubble(t, func(t *testing.T) {
+		files := random(11, 2<<20)
+		cat := newCatalog(image("1-1-a", files))
+		_, source := serveHere(t, cat, 0, nil)
+		o := optionsHere(t, source)
+		o.Rate, o.Timeout = 2<<20, 400*time.Millisecond
+		_, err := Fetch(t.Context(), o)
+		kindIs(t, err, errs.DeadlineExceeded, "1-1-a", "400ms")
+		o.Rate, o.Timeout = 0, time.Minute
+		if r := fetchAll(t, o); r.Progress.Resumed == 0 {
+			t.Error("nothing was kept")
+		}
+		same(t, o.Dir, "1-1-a", files)
+	})
 }
 
 // TestRetries: a source that fails is asked as often as the option says.
@@ -491,21 +500,22 @@ func TestRetries(t *testing.T) {
 
 // TestStall: a source that sends nothing is cut, and the next one asked.
 func TestStall(t *testing.T) {
-	t.Parallel()
-	files := random(12, 1<<20)
-	mute := newCatalog(image("1-1-a", files))
-	release := make(chan struct{})
-	mute.hook = func(string, string, int64, []byte) error { <-release; return nil }
-	_, h1 := serve(t, mute, nil)
-	_, h2 := serve(t, newCatalog(image("1-1-a", files)), nil)
-	defer close(release)
-	o := options(t, h1.URL, h2.URL)
-	o.Stall, o.Retries = 100*time.Millisecond, 1
-	var reason error
-	o.Listener.SourceFailed = func(_ string, err error) { reason = err }
-	fetchAll(t, o)
-	same(t, o.Dir, "1-1-a", files)
-	kindIs(t, reason, errs.Unavailable, "source0", "nothing came for 100ms")
+	bubble(t, func(t *testing.T) {
+		files := random(12, 1<<20)
+		mute := newCatalog(image("1-1-a", files))
+		release := make(chan struct{})
+		mute.hook = func(string, string, int64, []byte) error { <-release; return nil }
+		_, first := serveHere(t, mute, 0, nil)
+		_, second := serveHere(t, newCatalog(image("1-1-a", files)), 0, nil)
+		defer close(release)
+		o := optionsHere(t, first, second)
+		o.Stall, o.Retries = 100*time.Millisecond, 1
+		var reason error
+		o.Listener.SourceFailed = func(_ string, err error) { reason = err }
+		fetchAll(t, o)
+		same(t, o.Dir, "1-1-a", files)
+		kindIs(t, reason, errs.Unavailable, "source0", "nothing came for 100ms")
+	})
 }
 
 // TestAuthorisation: whoever may not is refused, and not asked again.

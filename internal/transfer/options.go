@@ -72,7 +72,7 @@ type Reuse struct {
 // Listener hears what Fetch does. Nil fields are silent. Calls are synchronous,
 // come from several goroutines and must not block.
 type Listener struct {
-	Progress     func(p Progress)                // at each change of phase and at intervals
+	Progress     func(p Progress)                // at each change of phase and at intervals, one call after the other
 	Retry        func(source string, err error)  // something failed and is tried again
 	SourceFailed func(source string, err error)  // the next one is tried
 	ImageChanged func(source, from, to string)   // from is "" at first

@@ -45,6 +45,8 @@ type meter struct {
 	done     atomic.Int64
 	files    atomic.Int64
 
+	telling sync.Mutex // held through a change and the call that tells it: calls come in the order of what they tell
+
 	mu   sync.Mutex
 	now  Progress // what is not counted above
 	past []sample
@@ -81,6 +83,8 @@ func (m *meter) look() Progress {
 
 // update changes what is not counted, and tells.
 func (m *meter) update(change func(p *Progress)) {
+	m.telling.Lock()
+	defer m.telling.Unlock()
 	m.mu.Lock()
 	change(&m.now)
 	p := m.look()

@@ -246,8 +246,8 @@ func serve(t testing.TB, c Catalog, change func(*ServerOptions)) (*Server, *http
 func options(t testing.TB, urls ...string) Options {
 	o := Options{
 		Dir: filepath.Join(t.TempDir(), "incoming"), Manifest: "manifest", Parse: parse, Chunk: 64 << 10,
-		Backoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, SpaceEvery: 5 * time.Millisecond, Stall: 20 * time.Second,
-		Timeout: time.Minute, Reserve: -1,
+		Backoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, SpaceEvery: 5 * time.Millisecond, Stall: 2 * time.Minute,
+		Timeout: 5 * time.Minute, Reserve: -1,
 	}
 	for i, u := range urls {
 		o.Sources = append(o.Sources, Source{Name: "source" + strconv.Itoa(i), URL: u + "/transfer"})
@@ -300,26 +300,29 @@ func same(t testing.TB, dir, id string, want content) {
 // line is a TCP proxy: it cuts connections and delays bytes.
 type line struct {
 	l      net.Listener
-	target string
-	delay  time.Duration // in each direction
-	budget func() int64  // bytes that a connection brings to the receiver before it is cut; nil: all
+	dial   func() (net.Conn, error) // to the source
+	delay  time.Duration            // in each direction
+	budget func() int64             // bytes that a connection brings to the receiver before it is cut; nil: all
 	cuts   atomic.Int64
 	down   atomic.Int64 // bytes brought to receivers
 	wg     sync.WaitGroup
 	end    chan struct{}
 }
 
-func newLine(t testing.TB, h *httptest.Server, delay time.Duration, budget func() int64) *line {
+func newLine(t testing.TB, h *httptest.Server, budget func() int64) *line {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &line{l: l, target: h.Listener.Addr().String(), delay: delay, budget: budget, end: make(chan struct{})}
+	dial := func() (net.Conn, error) { return net.Dial("tcp", h.Listener.Addr().String()) }
+	p := &line{l: l, dial: dial, budget: budget, end: make(chan struct{})}
 	p.wg.Go(p.accept)
-	t.Cleanup(func() { close(p.end); l.Close(); p.wg.Wait() })
+	t.Cleanup(p.stop)
 	return p
 }
+
+func (p *line) stop() { close(p.end); p.l.Close(); p.wg.Wait() }
 
 func (p *line) url() string { return "http://" + p.l.Addr().String() }
 
@@ -335,7 +338,7 @@ func (p *line) accept() {
 
 func (p *line) connect(in net.Conn) {
 	defer in.Close()
-	out, err := net.Dial("tcp", p.target)
+	out, err := p.dial()
 	if err != nil {
 		return
 	}

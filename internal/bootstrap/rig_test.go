@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
 	o3v1 "o3/api/o3/v1"
@@ -61,8 +62,11 @@ type source struct {
 	http    *httptest.Server
 	server  transfer.ServerOptions // hooks that tests set
 
-	dieAt int64        // bytes after which it dies; 0: never
-	sent  atomic.Int64 // bytes
+	rewrites sync.RWMutex // held: the store rewrites no tables
+
+	dieAt  int64        // bytes after which it dies; 0: never
+	haltAt atomic.Int64 // bytes after which it sends no more until the receiver leaves; 0: never
+	sent   atomic.Int64 // bytes
 
 	mu        sync.Mutex
 	made      int                  // images made for others
@@ -79,7 +83,7 @@ func startSource(t testing.TB) *source {
 	s := &source{t: t, dir: t.TempDir()}
 	var err error
 	s.store, err = pebblekv.Open(pebblekv.Options{
-		Dir: filepath.Join(s.dir, "om", "store"), Name: "om", Version: schema.Format, DisableWAL: true,
+		Dir: filepath.Join(s.dir, "om", "store"), FS: calm{vfs.Default, &s.rewrites}, Name: "om", Version: schema.Format, DisableWAL: true,
 		MemTableBytes: 256 << 10, CacheBytes: 1 << 20, DiskSlowAfter: -1,
 	})
 	s.check(err)
@@ -158,19 +162,25 @@ func (s *source) serve() {
 
 // mortal serves h until dieAt bytes were sent.
 func (s *source) mortal(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(&mortalWriter{w, s}, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(&mortalWriter{w, s, r.Context()}, r) })
 }
 
 type mortalWriter struct {
 	http.ResponseWriter
-	s *source
+	s        *source
+	receiver context.Context
 }
 
 func (w *mortalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *mortalWriter) Write(p []byte) (int, error) {
-	if n := w.s.sent.Add(int64(len(p))); w.s.dieAt > 0 && n >= w.s.dieAt {
+	n := w.s.sent.Add(int64(len(p)))
+	if w.s.dieAt > 0 && n >= w.s.dieAt {
 		w.s.die()
+		panic(http.ErrAbortHandler)
+	}
+	if at := w.s.haltAt.Load(); at > 0 && n >= at {
+		<-w.receiver.Done()
 		panic(http.ErrAbortHandler)
 	}
 	return w.ResponseWriter.Write(p)
@@ -192,6 +202,35 @@ func (s *source) put(from, n int) {
 		_, err := s.om.CommitKey(admin, &o3v1.CommitKeyRequest{Volume: "s3v", Bucket: "bucket", Key: fmt.Sprintf("k%06d", i), Size: 3000, Data: data, Etag: "e"})
 		s.check(err)
 	}
+}
+
+// calm is a disk on which a store rewrites its tables only while nobody holds
+// them.
+type calm struct {
+	vfs.FS
+	held *sync.RWMutex
+}
+
+func (c calm) Create(name string, w vfs.DiskWriteCategory) (vfs.File, error) {
+	if w == "pebble-compaction" {
+		c.held.RLock()
+		defer c.held.RUnlock()
+	}
+	return c.FS.Create(name, w)
+}
+
+// settle waits until the store has nothing to rewrite, and then holds its tables
+// until the test ends: those of one image are there for the next one.
+func (s *source) settle() {
+	s.t.Helper()
+	s.check(s.store.Flush())
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for m := s.store.Metrics(); m.Levels[0].Files > 0 || m.CompactionsRunning > 0; m = s.store.Metrics() {
+		<-tick.C
+	}
+	s.rewrites.Lock()
+	s.t.Cleanup(s.rewrites.Unlock)
 }
 
 // image makes an image.
@@ -320,7 +359,7 @@ func (o *opened) OpenFile(path string) (transfer.Content, error) {
 func options(t testing.TB, sources ...Source) Options {
 	t.Helper()
 	o := Options{
-		DataDir: filepath.Join(t.TempDir(), "data"), Sources: sources, Timeout: time.Minute, Backoff: time.Millisecond, Chunk: 16 << 10,
+		DataDir: filepath.Join(t.TempDir(), "data"), Sources: sources, Timeout: 10 * time.Minute, Backoff: time.Millisecond, Chunk: 16 << 10,
 		Reserve: -1, SpaceEvery: 5 * time.Millisecond,
 	}
 	for _, dir := range []string{o.DataDir, o.blockDir()} {

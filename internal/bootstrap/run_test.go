@@ -224,8 +224,9 @@ func TestResumesWithoutSending(t *testing.T) {
 	s := startSource(t)
 	s.put(0, 400)
 	m := s.image()
+	s.haltAt.Store(m.Bytes * 3 / 4)
 	o := options(t, s.asSource("om1", ""))
-	o.Streams, o.Rate, o.progressEvery = 1, 2<<20, time.Millisecond
+	o.Streams, o.progressEvery = 1, time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.Listener = Listener{Progress: func(p Progress) {
@@ -236,6 +237,7 @@ func TestResumesWithoutSending(t *testing.T) {
 	if _, err := Run(ctx, o); ReasonOf(Transfer, err) != ReasonCancelled {
 		t.Fatal(err)
 	}
+	s.haltAt.Store(0)
 	o.Listener = Listener{}
 	got := must(t, o)
 	if got.Resumed < m.Bytes/3 || got.Sent > m.Bytes*3/4 {
@@ -250,6 +252,7 @@ func TestIncremental(t *testing.T) {
 	t.Parallel()
 	s := startSource(t)
 	s.put(0, 1000)
+	s.settle()
 	s.image()
 	o := options(t, s.asSource("om1", ""))
 	must(t, o)

@@ -301,12 +301,27 @@ func (f failing) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) 
 	return f.FS.Create(name, c)
 }
 
+// still is a file system on which a store rewrites no tables until the end: those
+// of one image are there for the next one, whenever that is made.
+type still struct {
+	vfs.FS
+	end chan struct{}
+}
+
+func (s still) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if c == "pebble-compaction" {
+		<-s.end
+	}
+	return s.FS.Create(name, c)
+}
+
 // TestIncremental: the second image reads only what is new; a table of the same
 // name that is another file is read.
 func TestIncremental(t *testing.T) {
-	top := t.TempDir()
-	s := newState(t, vfs.Default, filepath.Join(top, "store"))
+	top, end := t.TempDir(), make(chan struct{})
+	s := newState(t, still{vfs.Default, end}, filepath.Join(top, "store"))
 	defer s.store.Close()
+	defer close(end)
 	s.grow(4000)
 	var made []Created
 	k := keep(t, vfs.Default, s, Options{Dir: filepath.Join(top, "images"), Listener: Listener{Created: func(c Created) { made = append(made, c) }}})

@@ -24,12 +24,12 @@ func serve(t *testing.T, dir string) (out string, err error) {
 	t.Helper()
 	cfg, err := config.Load(config.Sources{Data: dir, Set: []string{
 		"ozone.om.address=127.0.0.1:0", "ozone.s3g.http-address=127.0.0.1:0", "ozone.server.roles=s3,om", "ozone.block.reserve=0",
-		"ozone.om.db.cache.size=4MB", "ozone.om.db.memtable.size=1MB", "ozone.service.shutdown.timeout=10s",
+		"ozone.om.db.cache.size=4MB", "ozone.om.db.memtable.size=1MB", "ozone.service.shutdown.timeout=2m",
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	var said bytes.Buffer
 	ready := false

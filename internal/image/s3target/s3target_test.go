@@ -55,7 +55,7 @@ func (s *store) open(prefix string, edit func(*Options)) *Target {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	o := Options{Place: place, AccessKey: s3test.Root.ID, SecretKey: s3test.Root.Secret, PartSize: part, Pause: time.Millisecond, Patience: 20 * time.Second}
+	o := Options{Place: place, AccessKey: s3test.Root.ID, SecretKey: s3test.Root.Secret, PartSize: part, Pause: time.Millisecond, Patience: 2 * time.Minute}
 	edit(&o)
 	at, err := New(o)
 	if err != nil {
@@ -269,11 +269,11 @@ func TestReadOn(t *testing.T) {
 // TestStandsStill: a connection on which nothing moves is given up.
 func TestStandsStill(t *testing.T) {
 	s := newStore(t)
-	at := s.open("x", func(o *Options) { o.Patience = 200 * time.Millisecond })
 	data := imagetest.Content(1, 3*part)
-	if err := put(t, at, "files/x", data); err != nil {
+	if err := put(t, s.open("x", plain), "files/x", data); err != nil {
 		t.Fatal(err)
 	}
+	at := s.open("x", func(o *Options) { o.Patience = 200 * time.Millisecond })
 	var n atomic.Int64
 	s.proxy.does(nil, func(r *http.Response) error {
 		if n.Add(1) == 1 {
@@ -281,7 +281,8 @@ func TestStandsStill(t *testing.T) {
 		}
 		return nil
 	})
-	if got, err := get(t, at, "files/x"); err != nil || !bytes.Equal(got, data) || n.Load() != 2 {
+	// On a machine that stands still itself it may be more than two.
+	if got, err := get(t, at, "files/x"); err != nil || !bytes.Equal(got, data) || n.Load() < 2 {
 		t.Errorf("%d bytes, %v, %d requests", len(got), err, n.Load())
 	}
 }

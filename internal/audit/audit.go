@@ -152,15 +152,12 @@ func (l *Log) Record(ctx context.Context, r Record) error {
 		e.done = done
 	}
 	sent, err := l.send(ctx, e)
+	if err == nil && !sent {
+		err = l.lose(LossFull) // before the log can end: its last line tells
+	}
 	l.mu.senders.Done()
-	if err != nil {
+	if err != nil || !sent || !l.opts.Strict {
 		return err
-	}
-	if !sent {
-		return l.lose(LossFull)
-	}
-	if !l.opts.Strict {
-		return nil
 	}
 	select {
 	case err := <-done:

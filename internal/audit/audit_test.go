@@ -365,6 +365,35 @@ func TestWaitIsBounded(t *testing.T) {
 	}
 }
 
+// TestLossIsInTheLog: a log does not end while somebody in it loses a record.
+func TestLossIsInTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var l *Log
+		ended := make(chan error, 1)
+		l, err := Open(Options{Path: path, Queue: 1, Listener: Listener{Lost: func(Loss, int) {
+			go func() { ended <- l.Run(ctx) }()
+			synctest.Wait()
+			if len(ended) > 0 {
+				t.Error("it ended")
+			}
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		record(t, l, "a")
+		record(t, l, "lost")
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	if got, _ := all(t, path, Query{}); actions(got) != "a gap of 1" && actions(got) != "gap of 1 a" {
+		t.Errorf("%s", actions(got))
+	}
+}
+
 // disk is a file that fails when told to.
 type disk struct {
 	*os.File
@@ -591,6 +620,27 @@ func TestDamageAndVersions(t *testing.T) {
 	}
 }
 
+// TestReadWhileRotating: the file that a reader opened as the current one is
+// rotated away, and the next one too, before it looks for older ones: it reads
+// each once, in the order in which they were written.
+func TestReadWhileRotating(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	line := func(action string) []byte {
+		return fmt.Appendf(nil, `{"v":1,"time":"2026-01-01T00:00:00Z","action":%q,"result":"ok"}`+"\n", action)
+	}
+	for name, action := range map[string]string{"": "b", ".00000001": "a", ".00000003": "c"} {
+		if err := os.WriteFile(path+name, line(action), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(path, path+".00000002"); err != nil { // one file, by both names: as the reader meets it
+		t.Fatal(err)
+	}
+	if got, found := all(t, path, Query{}); actions(got) != "a b c" || found.Files != 3 {
+		t.Errorf("%s, %+v", actions(got), found)
+	}
+}
+
 // TestManyWriters: concurrent callers, rotation and readers; each record is
 // there once, each caller's in its order, and the log says what it lost.
 func TestManyWriters(t *testing.T) {
@@ -598,7 +648,8 @@ func TestManyWriters(t *testing.T) {
 	t.Logf("seed %d", seed)
 	var mu sync.Mutex
 	lost := 0
-	l := start(t, Options{MaxSize: 8 << 10, MaxFiles: 10_000, Queue: 64, Listener: Listener{Lost: func(_ Loss, n int) { mu.Lock(); lost += n; mu.Unlock() }}})
+	// However few get through, what the queue holds is more than a file.
+	l := start(t, Options{MaxSize: 8 << 10, MaxFiles: 10_000, Queue: 128, Listener: Listener{Lost: func(_ Loss, n int) { mu.Lock(); lost += n; mu.Unlock() }}})
 	const writers, each = 8, 300
 	var done sync.WaitGroup
 	for w := range writers {

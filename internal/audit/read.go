@@ -75,8 +75,12 @@ func Read(path string, q Query, f func(Record) error) (Found, error) {
 		return found, errs.New(errs.NoSuchKey, path, "there is no audit log")
 	}
 	for _, old := range older {
-		if err := readOld(old.path, identity, q, &found, f); err != nil {
+		same, err := readOld(old.path, identity, q, &found, f)
+		if err != nil {
 			return found, err
+		}
+		if same { // and what follows is newer
+			current = nil
 		}
 	}
 	if current == nil {
@@ -85,21 +89,22 @@ func Read(path string, q Query, f func(Record) error) (Found, error) {
 	return found, found.read(path, current, q, f)
 }
 
-func readOld(path string, current fs.FileInfo, q Query, found *Found, f func(Record) error) error {
+// readOld reads a file that was rotated away, and reports whether it is the one
+// that was the current one.
+func readOld(path string, current fs.FileInfo, q Query, found *Found, f func(Record) error) (same bool, err error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted as too old meanwhile
+		return false, nil // deleted as too old meanwhile
 	}
 	if err != nil {
-		return errs.Wrap(errs.Internal, path, err)
+		return false, errs.Wrap(errs.Internal, path, err)
 	}
 	defer file.Close()
-	if st, err := file.Stat(); err != nil {
-		return errs.Wrap(errs.Internal, path, err)
-	} else if current != nil && os.SameFile(st, current) {
-		return nil
+	st, err := file.Stat()
+	if err != nil {
+		return false, errs.Wrap(errs.Internal, path, err)
 	}
-	return found.read(path, file, q, f)
+	return current != nil && os.SameFile(st, current), found.read(path, file, q, f)
 }
 
 func (found *Found) read(path string, r io.Reader, q Query, f func(Record) error) error {

@@ -1,6 +1,7 @@
 package fsm_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -96,33 +97,47 @@ func (c coverage) outcome(name string, k errs.Kind, n int) {
 	c.outcomes[name][k] += n
 }
 
-// report fails when events were seen too seldom and, on request, which is for a mix
-// that has enough of all, when a command never succeeded or pairs were.
-func (c coverage) report(t *testing.T, ran int, events []string, pairs bool) {
+// log says what was covered.
+func (c coverage) log(t *testing.T, ran int, events []string) {
 	all := len(acts) * len(acts)
-	share := 100 * len(c.pairs) / all
-	outcomes := 0
-	for _, o := range c.outcomes {
-		outcomes += len(o)
-	}
-	t.Logf("%d histories, %d of %d pairs of commands (%d %%), %d outcomes", ran, len(c.pairs), all, share, outcomes)
-	for name, o := range c.outcomes {
-		if pairs && o[errs.OK] == 0 {
-			t.Errorf("%s never succeeded: %v", name, o)
-		}
-	}
+	t.Logf("%d histories, %d of %d pairs of commands (%d %%), %d outcomes", ran, len(c.pairs), all, 100*len(c.pairs)/all, c.kinds())
 	for _, e := range events {
 		t.Logf("%6d times: %s", c.events[e], e)
-		if ran >= 60 && c.events[e] < ran/40 {
-			t.Errorf("only %d times: %s", c.events[e], e)
+	}
+}
+
+// kinds counts the outcomes that were seen, of all commands.
+func (c coverage) kinds() (n int) {
+	for _, o := range c.outcomes {
+		n += len(o)
+	}
+	return n
+}
+
+// lacks returns what was seen too seldom for n histories: events and, on request,
+// which is for a mix that has enough of all, commands that succeed, pairs and
+// outcomes.
+func (c coverage) lacks(n int, events []string, pairs bool) (out []string) {
+	for _, e := range events {
+		if c.events[e] < n/40 {
+			out = append(out, fmt.Sprintf("only %d times: %s", c.events[e], e))
 		}
 	}
-	if pairs && ran >= 60 && share < 95 {
-		t.Errorf("only %d %% of the pairs of commands were seen", share)
+	if !pairs {
+		return out
 	}
-	if pairs && ran >= 60 && outcomes < 70 {
-		t.Errorf("only %d outcomes were seen", outcomes)
+	for name, o := range c.outcomes {
+		if o[errs.OK] == 0 {
+			out = append(out, fmt.Sprintf("%s never succeeded: %v", name, o))
+		}
 	}
+	if share := 100 * len(c.pairs) / (len(acts) * len(acts)); share < 95 {
+		out = append(out, fmt.Sprintf("only %d %% of the pairs of commands were seen", share))
+	}
+	if c.kinds() < 70 {
+		out = append(out, fmt.Sprintf("only %d outcomes were seen", c.kinds()))
+	}
+	return out
 }
 
 func (h *history) saw(event string, really bool) {

@@ -184,6 +184,7 @@ func TestSlowServer(t *testing.T) {
 	if _, err := c.GetVolume(t.Context(), &o3v1.GetVolumeRequest{Volume: "s3v"}); err != nil {
 		t.Fatal(err)
 	}
+	s = rpctest.Start(t, rpctest.NewMemory(), rpc.Options{}) // where no attempt that was given up comes late
 	s.Inject(hang)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -81,7 +81,7 @@ func TestReadLog(t *testing.T) {
 	l := &logOf{n: 9, cut: map[uint64]error{4: errs.New(errs.Unavailable, "node", "it is stopping"), 7: errs.New(errs.SlowDown, "node", "")}}
 	s := rpctest.Start(t, rpctest.NewMemory(), rpc.Options{Log: l})
 	retries := 0
-	c := dial(t, client.Options{RetryFor: 10 * time.Second, Listener: client.Listener{Retry: func(string, string, error) { retries++ }}}, s)
+	c := dial(t, client.Options{RetryFor: 2 * time.Minute, Listener: client.Listener{Retry: func(string, string, error) { retries++ }}}, s)
 	q := &o3v1.ReadLogRequest{AfterIndex: 1, AfterTerm: 3}
 	s.Inject(rpctest.CutBefore)
 	got, _, err := read(t.Context(), c, q, 100)
@@ -114,7 +114,7 @@ func TestReadLogFails(t *testing.T) {
 	l := &logOf{n: 5, cut: map[uint64]error{2: nil, 4: errs.New(errs.Unavailable, "node", "")}}
 	panics := make(chan any, 1)
 	s := rpctest.Start(t, rpctest.NewMemory(), rpc.Options{Log: l, Listener: rpc.Listener{Panic: func(_ rpc.Call, v any, _ []byte) { panics <- v }}})
-	c := dial(t, client.Options{RetryFor: -1, CallTimeout: 50 * time.Millisecond}, s)
+	c := dial(t, client.Options{RetryFor: -1}, s)
 	if got, _, err := read(t.Context(), c, &o3v1.ReadLogRequest{}, 9); client.Kind(err) != errs.Internal || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -126,6 +126,7 @@ func TestReadLogFails(t *testing.T) {
 	}
 	leave := make(chan struct{})
 	s.Inject(func(http.ResponseWriter, *http.Request, http.Handler) bool { <-leave; return true })
+	c = dial(t, client.Options{RetryFor: -1, CallTimeout: 50 * time.Millisecond}, s)
 	_, _, err := read(t.Context(), c, &o3v1.ReadLogRequest{}, 9)
 	close(leave)
 	if err == nil {

@@ -112,7 +112,7 @@ func TestCollectorAway(t *testing.T) {
 	}
 	_, span := tracing.Tracer("x").Start(t.Context(), "x")
 	span.End()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := tracing.Close(ctx); err != nil {
 		t.Fatal(err)

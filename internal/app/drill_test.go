@@ -83,7 +83,20 @@ func drillSettings() settings {
 			"ozone.s3g.multipart.min.part.size=1", "ozone.block.free.grace=0s", "ozone.block.deleting.service.interval=20ms",
 			"ozone.block.container.size=1MB", "ozone.block.rewrite.interval=50ms", "ozone.block.rewrite.threshold=0.2", "ozone.om.db.flush.interval=100ms",
 		},
+		hooks: scanning().hooks,
 	}
+}
+
+// still waits until the node changes nothing of its namespace by itself any more.
+func (s *server) still() {
+	s.t.Helper()
+	for _, bucket := range []string{"flat", "tree"} {
+		s.scanned(bucket)
+	}
+	wait(s.t, "nothing waits for being removed", func() bool {
+		st := s.status()
+		return st.PendingBlockDeletes == 0 && st.PendingDirectories == 0
+	})
 }
 
 // drill is a node with all there is, and what is in it.
@@ -154,6 +167,7 @@ func TestRestoreDrill(t *testing.T) {
 	before := tree(t, filepath.Join(to, "files"))
 	s.must("PUT", "/flat/last", pattern("last", 30_000))
 	x.Objects["/flat/last"], x.Lists["flat"] = s.fetch("/flat/last"), s.keys("flat")
+	s.still()
 	second := s.exports(&o3v1.ExportImageRequest{Directory: to, WithBlocks: true})
 	if second.State != exportDone || second.ImageId == first.ImageId || second.BytesWritten == 0 || second.BytesWritten >= second.BytesTotal {
 		t.Fatalf("%v after %v", second, first)
@@ -202,6 +216,7 @@ func TestRestoreDrillBucket(t *testing.T) {
 	first := s.exports(&o3v1.ExportImageRequest{Directory: at.to, WithBlocks: true})
 	s.must("PUT", "/flat/last", pattern("last", 3_000))
 	x.Objects["/flat/last"], x.Lists["flat"] = s.fetch("/flat/last"), s.keys("flat")
+	s.still()
 	second := s.exports(&o3v1.ExportImageRequest{Directory: at.to, WithBlocks: true})
 	if first.State != exportDone || second.State != exportDone || second.BytesWritten == 0 || second.BytesWritten >= second.BytesTotal {
 		t.Fatalf("%v after %v", second, first)

@@ -51,8 +51,11 @@ func TestKeyAuditQueue(t *testing.T) {
 	t.Parallel()
 	for queue, lost := range map[string]bool{"2": true, "8192": false} {
 		s := pipedAudit(t, true, "ozone.audit.log.queue="+queue, "ozone.audit.log.sync=never")
-		for i := range 6 { // one is being written
+		for i := range 6 {
 			s.must("PUT", fmt.Sprintf("/photos-%d", i), nil)
+			if i == 0 {
+				wait(t, "one is being written", func() bool { return s.node.audit.Waiting() == 0 })
+			}
 		}
 		wait(t, "records are queued or lost", func() bool {
 			return s.metric("o3_audit_lost_total", `reason="full"`) > 0 || s.node.audit.Waiting() == 5
@@ -77,6 +80,7 @@ func TestKeyAuditSync(t *testing.T) {
 	if failed("never") {
 		t.Error("never: it was synced")
 	}
+	wait(t, "the record is lost", func() bool { return servers["always"].metric("o3_audit_lost_total") > 0 })
 	for sync, want := range map[string]float64{"always": 1, "interval": 0, "never": 0} {
 		if n := servers[sync].metric("o3_audit_lost_total"); n != want {
 			t.Errorf("%s: %v records lost", sync, n)

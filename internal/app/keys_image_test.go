@@ -12,11 +12,33 @@ import (
 // image makes an image.
 func (s *server) image() *o3v1.ImageInfo {
 	s.t.Helper()
-	r, err := s.om.CreateImage(s.t.Context(), &o3v1.CreateImageRequest{})
-	if err != nil || r.Image == nil {
-		s.t.Fatal(r, err)
+	return s.imageOf(&o3v1.CreateImageRequest{})
+}
+
+// imageOf makes an image and waits for it, on a busy machine with its ticket.
+func (s *server) imageOf(q *o3v1.CreateImageRequest) *o3v1.ImageInfo {
+	s.t.Helper()
+	for {
+		r, err := s.om.CreateImage(s.t.Context(), q)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if r.Image != nil {
+			return r.Image
+		}
+		q = &o3v1.CreateImageRequest{Ticket: r.Ticket}
 	}
-	return r.Image
+}
+
+// quick returns whether f takes less than a bound, which it does where it waits for
+// nothing; a busy machine is given some tries.
+func quick(bound time.Duration, f func() time.Duration) (took time.Duration, ok bool) {
+	for range 20 {
+		if took = f(); took < bound {
+			return took, true
+		}
+	}
+	return took, false
 }
 
 func (s *server) images() []*o3v1.ImageInfo {
@@ -91,8 +113,7 @@ func TestKeyImageInterval(t *testing.T) {
 func TestKeyImageRate(t *testing.T) {
 	t.Parallel()
 	const key = "ozone.om.snapshot.checksum.bytes.per.second"
-	took := map[string]float64{}
-	for _, rate := range []string{"0", "1MB"} {
+	took := func(rate string) time.Duration {
 		s := start(t, settings{set: []string{key + "=" + rate}})
 		s.noise(40) // 2.4 MB
 		if i := s.image(); i.Bytes < 2_000_000 {
@@ -101,9 +122,15 @@ func TestKeyImageRate(t *testing.T) {
 		if n := s.metric("o3_image_hashed_bytes_total"); n < 2_000_000 {
 			t.Errorf("%v bytes were read", n)
 		}
-		took[rate] = s.metric("o3_image_create_seconds_sum")
+		seconds := s.metric("o3_image_create_seconds_sum")
+		quiet(t, s)
+		return time.Duration(seconds * float64(time.Second))
 	}
-	if took["1MB"] < 1.5 || took["0"] >= took["1MB"] {
-		t.Errorf("seconds by rate: %v", took)
+	const bound = 1500 * time.Millisecond
+	if d := took("1MB"); d < bound {
+		t.Errorf("at 1 MB a second it took %v", d)
+	}
+	if d, ok := quick(bound, func() time.Duration { return took("0") }); !ok {
+		t.Errorf("without a bound it took %v", d)
 	}
 }

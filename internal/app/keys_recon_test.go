@@ -53,11 +53,11 @@ func TestKeyServerRoles(t *testing.T) {
 
 func TestKeyReconAddress(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := freeAddress(t)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
 	_, err = try(t, settings{set: []string{withRecon, "ozone.recon.http-address=" + address}})
 	if err == nil || !strings.Contains(err.Error(), "ozone.recon.http-address = "+address) {
 		t.Errorf("a port in use: %v", err)
@@ -155,7 +155,7 @@ func TestKeyReconFlush(t *testing.T) {
 		}
 		return slices.Max(append(all, ""))
 	}
-	often, seldom := start(t, settings{set: []string{withRecon, "ozone.recon.db.flush.interval=100ms"}}), start(t, settings{set: []string{withRecon}})
+	often, seldom := start(t, settings{set: []string{withRecon, "ozone.recon.db.flush.interval=100ms"}}), start(t, settings{set: []string{withRecon, "ozone.recon.db.flush.interval=1h"}})
 	before := map[*server]string{}
 	for _, s := range []*server{often, seldom} {
 		s.follows(s)
@@ -247,7 +247,7 @@ func TestKeyReconRetry(t *testing.T) {
 	const dead = "http://127.0.0.1:1"
 	often, seldom := startConsole(t, om, settings{set: []string{"ozone.recon.om.retry.max.interval=100ms"}}, dead), startConsole(t, om, settings{}, dead)
 	wait(t, "the dead OM is asked often", func() bool { return often.sync().Failed >= 20 })
-	if n := seldom.sync().Failed; n > 5 {
+	if n := seldom.sync().Failed; n > 10 { // each time it is given twice as long: that many take minutes
 		t.Errorf("it was asked %d times", n)
 	}
 }

@@ -34,12 +34,7 @@ func pair(t *testing.T, set ...string) (plain, changed *server) {
 func TestKeyAddresses(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"ozone.s3g.http-address", "ozone.om.address"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := l.Addr().String()
-		l.Close()
+		address := freeAddress(t)
 		s := start(t, settings{set: []string{key + "=" + address}})
 		got := map[string]string{"ozone.s3g.http-address": s.S3, "ozone.om.address": s.OM}
 		if got[key] != "http://"+address {

@@ -93,6 +93,7 @@ func (s *server) diff(d *o3v1.DiffSpec) (page *o3v1.GetDiffResponse) {
 		page = s.diffPage(d, 0)
 		return page.Job.State != diffQueued && page.Job.State != diffRuns
 	})
+	wait(s.t, "no thread is busy", func() bool { return s.metric("o3_snapdiff_running") == 0 }) // it counts what it did, too
 	return page
 }
 
@@ -176,6 +177,7 @@ func TestKeySnapshotReclaim(t *testing.T) {
 			continue
 		}
 		wait(t, "all is reclaimed", func() bool { return s.metric("o3_snapshots_deleted") == 0 })
+		wait(t, "it is counted", func() bool { return s.metric("o3_snapshots_reclaimed_total") > 0 })
 		commands := int(s.node.replica.Position().Op-before) - 1
 		if commands < c.fewest || commands > c.most || s.metric("o3_snapshot_history_rows") != 0 {
 			t.Errorf("%v: %d commands; %v rows of history", c.set, commands, s.metric("o3_snapshot_history_rows"))
@@ -292,19 +294,20 @@ func TestKeyDiffCleanup(t *testing.T) {
 	} {
 		s := start(t, settings{set: c.set})
 		s.changes(5)
-		job := s.diff(photosDiff()).Job
+		job := s.submit(photosDiff())
 		path := filepath.Join(s.Data, "om", "snapdiff", job.JobId+".diff")
-		if _, err := os.Stat(path); err != nil {
-			t.Fatal(err)
-		}
 		gone := func() bool {
 			_, err := os.Stat(path)
 			_, get := s.om.GetDiff(t.Context(), &o3v1.GetDiffRequest{Spec: photosDiff()})
 			return os.IsNotExist(err) && errs.KindOf(get) == errs.NoSuchJob
 		}
-		if c.goes {
-			wait(t, "the report is removed", gone)
+		if c.goes { // maybe before anybody has seen it
+			wait(t, "the report is removed", func() bool { return gone() && s.metric("o3_snapdiff_finished_total", "DONE") == 1 })
 			continue
+		}
+		s.diff(photosDiff())
+		if _, err := os.Stat(path); err != nil {
+			t.Fatal(err)
 		}
 		late := time.Now().Add(1200 * time.Millisecond)
 		wait(t, "time passes", func() bool { return time.Now().After(late) })

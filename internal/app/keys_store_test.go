@@ -185,8 +185,9 @@ func TestKeyScrub(t *testing.T) {
 	if n := slow.status().Blocks.ScrubStartedMs; n != 0 {
 		t.Error("it is turned off and has begun")
 	}
+	slow.fill(8, 1<<20) // two minutes
+	plain.fill(3, 1<<20)
 	for _, s := range []*server{slow, plain} {
-		s.fill(3, 1<<20)
 		s.scrub()
 	}
 	for range 3 { // as a clock
@@ -209,7 +210,7 @@ func TestKeyRewrite(t *testing.T) {
 	slow := at(often, "ozone.block.rewrite.bytes.per.second=64KB")
 	whole := at(often, "ozone.block.rewrite.threshold=1")
 	seldom := at("ozone.block.rewrite.interval=1d")
-	for _, s := range []*server{plain, slow, whole, seldom} {
+	for _, s := range []*server{plain, whole, seldom, slow} {
 		s.fill(10, 1<<20)
 		s.drop(0, 7)
 	}
@@ -302,10 +303,10 @@ func TestKeyFreeGrace(t *testing.T) {
 
 func TestKeyBlockDeleting(t *testing.T) {
 	t.Parallel()
-	const now = "ozone.block.free.grace=0s"
-	plain := start(t, settings{set: []string{now}})
+	const now, seldom = "ozone.block.free.grace=0s", "ozone.block.deleting.service.interval=1h"
+	plain := start(t, settings{set: []string{now, seldom}})
 	often := start(t, settings{set: []string{now, "ozone.block.deleting.service.interval=50ms"}})
-	few := start(t, settings{set: []string{now, "ozone.key.deleting.limit.per.task=2"}})
+	few := start(t, settings{set: []string{now, seldom, "ozone.key.deleting.limit.per.task=2"}})
 	for _, s := range []*server{plain, few, often} {
 		s.fill(6, 8<<10)
 		s.drop(0, 6)
@@ -314,7 +315,7 @@ func TestKeyBlockDeleting(t *testing.T) {
 	wait(t, "the blocks are freed", func() bool { return often.metric("o3_block_live_blocks") == 0 })
 	for want, s := range map[uint64]*server{1: plain, 3: few} {
 		if n := s.metric("o3_block_live_blocks"); n != 6 {
-			t.Errorf("every minute: %v blocks are left", n)
+			t.Errorf("every hour: %v blocks are left", n)
 		}
 		if n := s.ops(func() error { return s.node.reclaim.Free(t.Context()) }); n != want {
 			t.Errorf("freed with %d commands, want %d", n, want)
@@ -324,9 +325,10 @@ func TestKeyBlockDeleting(t *testing.T) {
 
 func TestKeyDirectoryDeleting(t *testing.T) {
 	t.Parallel()
-	plain := start(t, settings{})
+	const seldom = "ozone.directory.deleting.service.interval=1h"
+	plain := start(t, settings{set: []string{seldom}})
 	often := start(t, settings{set: []string{"ozone.directory.deleting.service.interval=50ms"}})
-	few := start(t, settings{set: []string{"ozone.path.deleting.limit.per.task=2"}})
+	few := start(t, settings{set: []string{seldom, "ozone.path.deleting.limit.per.task=2"}})
 	for _, s := range []*server{plain, often, few} {
 		s.bucket("photos", "FILE_SYSTEM_OPTIMIZED")
 		for i := range 7 {
@@ -344,7 +346,7 @@ func TestKeyDirectoryDeleting(t *testing.T) {
 	wait(t, "the directory is purged", func() bool { return often.status().PendingDirectories == 0 })
 	for want, s := range map[uint64]*server{1: plain, 4: few} {
 		if n := s.status().PendingDirectories; n != 1 {
-			t.Errorf("every minute: %d directories wait", n)
+			t.Errorf("every hour: %d directories wait", n)
 		}
 		if n := s.ops(func() error { return s.node.reclaim.Purge(t.Context()) }); n != want {
 			t.Errorf("purged with %d commands, want %d", n, want)

@@ -192,8 +192,12 @@ func TestReconTriggers(t *testing.T) {
 			st := s.sync()
 			return st.Syncs == before.Syncs+1 && st.Generation != before.Generation && string(st.LastSync.Reason) == c.reason
 		})
-		r := s.records(s.node.cfg.Audit.Path, audit.Query{Action: c.action})
+		var r []audit.Record
 		want := []string{"ann denied", " unauthenticated", "root denied", "root ok"}
+		wait(t, "all is recorded", func() bool {
+			r = s.records(s.node.cfg.Audit.Path, audit.Query{Action: c.action})
+			return len(r) >= len(want)
+		})
 		for n, x := range r {
 			if n >= len(want) || x.Principal+" "+x.Result != want[n] || x.Result != "ok" && x.Detail == "" || x.From == "" || x.RequestID == "" {
 				t.Errorf("%d: %+v", n, x)

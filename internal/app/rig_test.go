@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -162,6 +164,20 @@ func (s *server) client(c client.Credentials) *client.Client {
 	}
 	s.t.Cleanup(func() { out.Close() })
 	return out
+}
+
+// freeAddress returns an address that nobody listens at. Its port is below those
+// that systems give to connections, one of which might have it meanwhile.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // shut stops the server and returns what Run did.

@@ -199,7 +199,7 @@ func TestInUse(t *testing.T) {
 // TestDrain: a shutdown refuses new work, finishes what is in flight, and keeps it.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	s := start(t, settings{})
+	s := start(t, settings{set: []string{"ozone.service.shutdown.timeout=1h"}})
 	s.must("PUT", "/photos", nil)
 	p := s.slowPut("/photos/a", 2)
 	s.inside(1)
@@ -233,17 +233,22 @@ func TestDrain(t *testing.T) {
 // TestFailedSync: a sync that fails anywhere stops the node, with that error.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
+	put := func(s *server, path string, data []byte) { // there may be no answer
+		if _, err := s.ask(s.root, "", "PUT", path, data); err != nil {
+			t.Log(err)
+		}
+	}
 	for what, c := range map[string]struct {
 		hooks func(*disk) hooks
 		write func(*server)
 	}{
 		"raft": {
 			func(d *disk) hooks { return hooks{log: func(o *consensus.Options) { o.FS = d }} },
-			func(s *server) { s.s3("PUT", "/photos", nil) },
+			func(s *server) { put(s, "/photos", nil) },
 		},
 		"blocks": {
 			func(d *disk) hooks { return hooks{blocks: func(o *container.Options) { o.FS = d }} },
-			func(s *server) { s.s3("PUT", "/photos/a", make([]byte, 8<<10)) },
+			func(s *server) { put(s, "/photos/a", make([]byte, 8<<10)) },
 		},
 		"store": {
 			func(d *disk) hooks { return hooks{store: func(o *pebblekv.Options) { o.FS = d }} },
@@ -368,6 +373,7 @@ func TestSpace(t *testing.T) {
 func TestMetricsPage(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings{set: []string{withRecon}})
+	s.follows(s) // what Recon does by itself is done
 	s.fill(2, 8<<10)
 	s.drop(0, 1)
 	s.must("GET", "/photos/1", nil)

@@ -420,6 +420,7 @@ func TestStagingMetrics(t *testing.T) {
 	fail.Unlock()
 	s.trigger(staging.Local)
 	wait(t, "the stage has failed", func() bool { return s.stage().State == staging.Failed })
+	wait(t, "there is an alert", func() bool { return s.metric("o3_recon_alerts_total", `alert="O3ReconStagingFailed"`) > 0 })
 	state(staging.Failed)
 	for name, label := range map[string]string{
 		p + "operations_failures_total": `reason="VALIDATION_FAILED"`, "o3_recon_task_staging_failures_total": `task="` + task.All()[0].Name + `"`,
@@ -439,7 +440,7 @@ func TestStagingLog(t *testing.T) {
 	s.settled()
 	g.failing(errPlanted)
 	failed := s.trigger(staging.Local).StagingID
-	wait(t, "the stage has failed", func() bool { return s.stage().State == staging.Failed })
+	wait(t, "the stage has failed, and that is told", func() bool { return s.stage().State == staging.Failed && g.count(staging.Failed) == 1 })
 	var got []string
 	for line := range strings.Lines(s.log.String()) {
 		var l struct {

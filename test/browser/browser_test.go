@@ -56,6 +56,9 @@ func TestOverview(t *testing.T) {
 	if err := put(t.Context(), s, 0, stored); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.ready(); err != nil { // before, the page is refused some things, and complains
+		t.Fatal(err)
+	}
 	script(t, "overview.mjs", environment(s, s), map[string]func(arg string) error{
 		"put": func(arg string) error {
 			n, err := strconv.Atoi(arg)

@@ -5,6 +5,7 @@ package browser
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,6 +100,26 @@ func (s *server) stop() error {
 		return err
 	case <-time.After(startTimeout):
 		return fmt.Errorf("the server did not stop in time")
+	}
+}
+
+// ready waits until Recon has something to answer from.
+func (s *server) ready() error {
+	late := time.Now().Add(startTimeout)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ; ; <-tick.C {
+		resp, err := http.Get(s.recon + "/readyz")
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		if time.Now().After(late) {
+			return fmt.Errorf("Recon is not ready in time: %s", resp.Status)
+		}
 	}
 }
 

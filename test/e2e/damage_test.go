@@ -204,7 +204,7 @@ func TestDamagedLog(t *testing.T) {
 	for path, size := range filesBelow(t, filepath.Join(d.data, "om", "raft"), "*.log") {
 		for range 4 {
 			at := rng.Int64N(max(size, 1))
-			if size == 0 || zeroAround(t, path, at) {
+			if size == 0 || unused(t, path, at) {
 				continue // space that is allocated and not used
 			}
 			hits++
@@ -227,11 +227,14 @@ func TestDamagedLog(t *testing.T) {
 	d.verify()
 }
 
-func zeroAround(t testing.TB, path string, at int64) bool {
+// unused reports whether nothing of a log lies at an offset or after it in the same
+// block: the rest of a block that has no room for a record, or of a file, is zero.
+func unused(t testing.TB, path string, at int64) bool {
 	t.Helper()
+	const block = 32 << 10
 	raw, err := os.ReadFile(path)
 	ok(t, err)
-	return len(bytes.Trim(raw[max(0, at-64):min(int64(len(raw)), at+64)], "\x00")) == 0
+	return len(bytes.Trim(raw[at:min(int64(len(raw)), at-at%block+block)], "\x00")) == 0
 }
 
 // whileFlipped flips a byte in a copy of the data directory, looks, and starts

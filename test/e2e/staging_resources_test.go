@@ -160,18 +160,26 @@ func (s *squeezed) stopOM() { s.t.Helper(); ok(s.t, s.om.cmd.Process.Signal(sysc
 func (s *squeezed) contOM() { s.t.Helper(); ok(s.t, s.om.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // begin begins a stage that waits for its image, and returns it as it is with all
-// that it may take.
+// that it may take. What was given back may take a moment to be free: one that is
+// cut down at once is cancelled, and another one begun.
 func (s *squeezed) begin() (whole squeezedStatus) {
 	s.t.Helper()
 	s.stopOM()
-	s.ask("admin", "staging", "reprocess")
 	eventually(s.t, func() error {
-		if whole = s.status(); whole.State != "INITIALIZING" || whole.Phase != "IMAGE" {
-			return fmt.Errorf("%+v", whole)
+		s.ask("admin", "staging", "reprocess")
+		eventually(s.t, func() error {
+			if whole = s.status(); whole.State != "INITIALIZING" || whole.Phase != "IMAGE" {
+				return fmt.Errorf("%+v", whole)
+			}
+			return nil
+		})
+		if whole.Breaker == "NONE" {
+			return nil
 		}
-		return nil
+		s.om.o3("admin", "staging", "cancel", "--recon-endpoint", s.recon) // or it has ended by itself
+		return fmt.Errorf("there is enough of everything, and it began so: %+v; it ended so: %+v", whole, s.ended())
 	})
-	if whole.Breaker != "NONE" || whole.Threads != 4 || whole.BatchRows <= 16 {
+	if whole.Threads != 4 || whole.BatchRows <= 16 {
 		s.t.Fatalf("there is enough of everything, and it began so: %+v", whole)
 	}
 	return whole

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"sync"
 
 	"o3/internal/cli"
 	"o3/internal/config"
@@ -29,6 +31,13 @@ func serve(ctx context.Context, f cli.ServeFlags, stdout, stderr io.Writer) erro
 	cfg, err := config.Load(config.Sources{File: f.Config, Env: f.Env, Set: f.Set, Data: f.Data})
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		ctx, stop := context.WithCancel(ctx)
+		var pace sync.WaitGroup
+		pace.Go(func() { paceHeap(ctx, heapRoom) })
+		defer pace.Wait()
+		defer stop()
 	}
 	return Run(ctx, Options{Config: cfg, Out: stdout, Log: stderr})
 }

@@ -24,9 +24,9 @@ func (s *Service) memory(enough func(limit uint64) uint64) (used, limit uint64) 
 	return used, limit
 }
 
-// processMemory is what the process holds, and its limit: that of Go's runtime
+// ProcessMemory is what the process holds, and its limit: that of Go's runtime
 // (GOMEMLIMIT) or that of its control group, whichever is nearer.
-func processMemory() (used, limit uint64) {
+func ProcessMemory() (used, limit uint64) {
 	used, limit = runtimeMemory()
 	if u, l := groupMemory(os.DirFS("/")); nearer(u, l, used, limit) {
 		return u, l

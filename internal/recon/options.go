@@ -105,7 +105,7 @@ func (o Options) withDefaults() Options {
 	fill(&st.ProgressInterval, 30*time.Second)
 	fill(&st.HealthInterval, 10*time.Second)
 	if st.Memory == nil {
-		st.Memory, st.giveBack = processMemory, debug.FreeOSMemory
+		st.Memory, st.giveBack = ProcessMemory, debug.FreeOSMemory
 	}
 	if st.Clock == nil {
 		st.Clock = realClock{}

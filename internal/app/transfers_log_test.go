@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -448,28 +447,33 @@ func TestKeyTransferParallelism(t *testing.T) {
 	t.Parallel()
 	const key = "ozone.om.snapshot.transfer.parallelism"
 	const slow = "ozone.om.snapshot.transfer.bandwidth=1MB"
-	most := func(target func(*transfer.Options), set ...string) float64 {
-		s := start(t, settings{set: append(set, slow)})
+	most := func(target func(*transfer.Options), set ...string) int {
+		var mu sync.Mutex
+		now, top := 0, 0
+		s := start(t, settings{set: append(set, slow), hooks: hooks{transfers: func(o *transfer.ServerOptions) {
+			begin, end := o.Listener.StreamBegin, o.Listener.StreamEnd
+			o.Listener.StreamBegin = func(s transfer.Stream) {
+				mu.Lock()
+				now++
+				top = max(top, now)
+				mu.Unlock()
+				begin(s)
+			}
+			o.Listener.StreamEnd = func(s transfer.Stream, err error) {
+				mu.Lock()
+				now--
+				mu.Unlock()
+				end(s, err)
+			}
+		}}})
 		s.noise(20)
 		s.image()
-		top := 0.0
-		done := make(chan struct{})
-		o := s.receiver(target, func(o *transfer.Options) { o.Batch, o.Chunk = 64<<10, 64<<10 })
-		go func() {
-			defer close(done)
-			if _, err := transfer.Fetch(t.Context(), o); err != nil {
-				t.Error(err)
-			}
-		}()
-		for {
-			select {
-			case <-done:
-				return top
-			default:
-				top = max(top, float64(s.node.transfers.server.Status().Streams))
-				runtime.Gosched()
-			}
+		if _, err := transfer.Fetch(t.Context(), s.receiver(target, func(o *transfer.Options) { o.Batch, o.Chunk = 64<<10, 64<<10 })); err != nil {
+			t.Error(err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		return top
 	}
 	eight := func(o *transfer.Options) { o.Streams = 8 }
 	if n := most(eight, key+"=2"); n != 2 {

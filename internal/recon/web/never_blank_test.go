@@ -209,7 +209,7 @@ func TestNeverBlank(t *testing.T) {
 				if built.of(x.reason) > made && (!fails || s.Status().Failed > before.Failed) {
 					return true
 				}
-				if x.again && s.StagingState() == staging.None && !o.armed(&faults) {
+				if x.again && o.rests(s) && !o.armed(&faults) {
 					x.begin()
 					o.changes(rng)
 				}
@@ -227,7 +227,7 @@ func (o *om) watched(faults *faultySQL, built *reasons) *recon.Service {
 	s := recon.New(recon.Options{
 		Dir: filepath.Join(t.TempDir(), "recon"), Sources: []recon.Source{o}, FlushInterval: time.Millisecond, Backoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
 		Generation: generation.Options{CacheBytes: 4 << 20, MemoryBytes: 1 << 20, OpenSQL: faults.open}, Rebuild: task.RebuildOptions{Memory: 1 << 16},
-		Staging: recon.StagingOptions{Retention: -1, RetryDelay: time.Millisecond, Threads: 2},
+		Staging: recon.StagingOptions{Retention: -1, MaxRetries: 1000, RetryDelay: time.Millisecond, Threads: 2},
 		Listener: recon.Listener{Built: func(done recon.Synced, _ task.Rebuilt) {
 			if done.Error == "" {
 				built.add(done.Reason)
@@ -244,6 +244,15 @@ func (o *om) watched(faults *faultySQL, built *reasons) *recon.Service {
 		}
 	})
 	return s
+}
+
+// rests reports whether s follows, with all there is compared.
+func (o *om) rests(s *recon.Service) bool {
+	o.log.Lock()
+	last := uint64(len(o.d.Log))
+	o.log.Unlock()
+	st := s.Status()
+	return st.State == recon.StateFollowing && st.Error == "" && st.Building == nil && st.Compared == last && s.StagingState() == staging.None
 }
 
 // armed reports whether a trouble is still to come.

@@ -118,17 +118,6 @@ func drill(t *testing.T, env ...string) (*server, *fixtureNode) {
 	return s, x
 }
 
-// digest returns the node's digest if it stands where the image was made, else
-// "": blocks may have been freed or moved since.
-func (s *server) digest(e *o3v1.ExportInfo) string {
-	s.t.Helper()
-	st := s.status()
-	if !strings.HasPrefix(e.ImageId, fmt.Sprintf("%d-", st.AppliedIndex)) {
-		return ""
-	}
-	return st.Digest
-}
-
 // standsAt checks that the store in dir has the digest, also by its rows.
 func standsAt(t *testing.T, dir string, e *o3v1.ExportInfo, digest string) {
 	t.Helper()
@@ -188,7 +177,7 @@ func TestRestoreDrill(t *testing.T) {
 	if added != second.BytesWritten || len(before) == 0 || len(after) <= len(before) {
 		t.Errorf("%d bytes in new files, %v", added, second)
 	}
-	digest := s.digest(second)
+	digest := s.status().Digest
 	if err := s.shut(); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +210,7 @@ func TestRestoreDrillBucket(t *testing.T) {
 	if first.State != exportDone || second.State != exportDone || second.BytesWritten == 0 || second.BytesWritten >= second.BytesTotal {
 		t.Fatalf("%v after %v", second, first)
 	}
-	digest := s.digest(second)
+	digest := s.status().Digest
 	if err := s.shut(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func paceHeap(ctx context.Context, room uint64) {
 	for {
 		metrics.Read(live)
 		// Each setting stops the world for a moment: small changes are not worth it.
-		if want := heapPercent(live[0].Value.Uint64(), room); want < set || want > set+set/8 {
+		if want := heapPercent(live[0].Value.Uint64(), room); want < set-set/8 || want > set+set/8 {
 			debug.SetGCPercent(want)
 			set = want
 		}

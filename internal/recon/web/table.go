@@ -226,8 +226,8 @@ func (q *question) in() query.InBucket {
 func insightRoutes() []route {
 	paged := []param{pVolume, pBucket, pLimit, pCursor}
 	sized := []param{
-		{name: "minSize", kind: kindNumber, def: "0", max: math.MaxInt64, doc: "only what has as many bytes"},
-		{name: "maxSize", kind: kindNumber, def: text(math.MaxInt64), max: math.MaxInt64, doc: "only what has no more bytes"},
+		{name: "minSize", kind: kindNumber, def: "0", max: math.MaxInt64, doc: "only what has at least so many bytes"},
+		{name: "maxSize", kind: kindNumber, def: text(math.MaxInt64), max: math.MaxInt64, doc: "only what has at most so many bytes"},
 	}
 	sizes := func(q *question) query.Sizes {
 		return query.Sizes{Min: q.number("minSize"), Max: q.number("maxSize")}

@@ -56,7 +56,7 @@ type Options struct {
 }
 
 // Listener hears of alerts. Nil fields are silent. Calls are synchronous, from
-// Run's goroutines and from Notice's caller.
+// Run's goroutines and from Notice's caller, and must not call Notice.
 type Listener struct {
 	Changed func(name, status, summary string) // it begins or ends
 	Posted  func(name string, err error)       // one request; err: it is tried again
@@ -68,6 +68,8 @@ type Alerts struct {
 	o       Options
 	wake    chan struct{} // there is something to post; holds one
 	started time.Time
+
+	changing sync.Mutex // held while an alert begins or ends and that is told; before mu
 
 	mu      sync.Mutex
 	active  map[string]*active
@@ -181,36 +183,49 @@ func (a *Alerts) look(now time.Time, f *freshness) {
 
 // raise begins an alert, unless it goes on already.
 func (a *Alerts) raise(name string, about active) {
-	a.mu.Lock()
-	if old := a.active[name]; old != nil && old.about == about.about {
-		old.why = about.why
-		a.mu.Unlock()
-		return
-	}
 	about.since = time.Now()
 	about.told = about.since
-	a.active[name] = &about
-	a.queue(post{name: name, status: Firing, active: about, at: about.since})
-	a.mu.Unlock()
-	if a.o.Listener.Changed != nil {
-		a.o.Listener.Changed(name, Firing, about.summary)
-	}
+	a.change(name, Firing, func() (post, bool) {
+		if old := a.active[name]; old != nil && old.about == about.about {
+			old.why = about.why
+			return post{}, false
+		}
+		a.active[name] = &about
+		return post{active: about, at: about.since}, true
+	})
 }
 
 // resolve ends an alert, if it goes on.
 func (a *Alerts) resolve(name string) {
+	a.change(name, Resolved, func() (post, bool) {
+		old := a.active[name]
+		if old == nil {
+			return post{}, false
+		}
+		delete(a.active, name)
+		return post{active: *old, at: time.Now()}, true
+	})
+}
+
+// change has made begin or end an alert, and if it did, tells of that: the Listener
+// first, which so hears of changes in their order and of what becomes of a post
+// after what it is about.
+func (a *Alerts) change(name, status string, made func() (post, bool)) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	a.mu.Lock()
-	old := a.active[name]
-	if old == nil {
-		a.mu.Unlock()
+	p, changed := made()
+	a.mu.Unlock()
+	if !changed {
 		return
 	}
-	delete(a.active, name)
-	a.queue(post{name: name, status: Resolved, active: *old, at: time.Now()})
-	a.mu.Unlock()
 	if a.o.Listener.Changed != nil {
-		a.o.Listener.Changed(name, Resolved, old.summary)
+		a.o.Listener.Changed(name, status, p.active.summary)
 	}
+	p.name, p.status = name, status
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue(p)
 }
 
 // remind posts again what goes on for long.

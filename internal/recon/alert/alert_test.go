@@ -31,6 +31,7 @@ type world struct {
 	status recon.Status
 	stage  recon.StagingStatus
 	free   uint64
+	slow   time.Duration            // what hearing of a change takes
 	answer func(n int) (int, error) // to the nth request, from 1 on
 
 	requests int
@@ -93,7 +94,7 @@ func run(t *testing.T, f func(w *world, a *Alerts)) {
 				return w.free, nil
 			},
 			Listener: Listener{
-				Changed: func(name, status, _ string) { w.hear("%s %s", name, status) },
+				Changed: func(name, status, _ string) { <-time.After(w.slow); w.hear("%s %s", name, status) },
 				Dropped: func(name string, err error) { w.hear("%s dropped: %v", name, err) },
 			},
 		})
@@ -273,6 +274,20 @@ func TestGivenUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestToldInOrder: that an alert begins or ends is heard before what becomes of its
+// post, however long hearing takes.
+func TestToldInOrder(t *testing.T) {
+	run(t, func(w *world, a *Alerts) {
+		w.slow = time.Second
+		w.answer = func(int) (int, error) { return 404, nil }
+		a.Notice(staging.Transition{StagingID: "x", To: staging.Failed})
+		a.Notice(staging.Transition{To: staging.Committed})
+		pass(time.Minute)
+		const refused = "s O3ReconStagingFailed dropped: the webhook refuses it: 404 Not Found"
+		w.want("heard", w.heard, "1s O3ReconStagingFailed firing", "1"+refused, "2s O3ReconStagingFailed resolved", "2"+refused)
+	})
 }
 
 // TestLoopback: a server that hangs, breaks off and refuses before it takes the

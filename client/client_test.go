@@ -17,19 +17,19 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/api/o3/v1/o3v1connect"
 	"o3/client"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 	"o3/internal/rpc"
 	"o3/internal/rpc/rpcerr"
 	"o3/internal/rpc/rpctest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func dial(t *testing.T, opts client.Options, servers ...*rpctest.Server) *client.Client {
 	t.Helper()

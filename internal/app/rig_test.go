@@ -26,12 +26,13 @@ import (
 	"o3/internal/audit"
 	"o3/internal/config"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 	"o3/internal/s3/sigv4"
 )
 
 func TestMain(m *testing.M) {
 	// Pebble leaves it behind when a disk fails while it closes.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*ConcurrencyLimitScheduler).periodicGranter"))
+	leaktest.Main(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*ConcurrencyLimitScheduler).periodicGranter"))
 }
 
 // patience bounds how long a test waits for what must happen.

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/access"
@@ -27,6 +26,7 @@ import (
 	"o3/internal/consensus"
 	"o3/internal/errs"
 	"o3/internal/image"
+	"o3/internal/leaktest"
 	"o3/internal/om"
 	"o3/internal/pebblekv"
 	"o3/internal/replica"
@@ -43,7 +43,7 @@ func (o Options) withDefaults(t testing.TB) Options {
 	return o
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var admin = access.NewContext(context.Background(), access.Principal{User: "root", Role: access.RoleAdmin})
 

@@ -9,15 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 	"o3/internal/rpc"
 	"o3/internal/rpc/rpctest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestExitCodesAreTotal(t *testing.T) {
 	known := map[int]bool{}

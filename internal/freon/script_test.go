@@ -16,17 +16,17 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 
 	"o3/internal/cli"
 	"o3/internal/freon"
+	"o3/internal/leaktest"
 	"o3/internal/rpc"
 	"o3/internal/rpc/rpctest"
 )
 
 var update = flag.Bool("update", false, "rewrite the expectations of the scripts")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // inexact are the numbers of a report that differ from run to run.
 var inexact = regexp.MustCompile(`127\.0\.0\.1:[0-9]+|[0-9]+\.[0-9]+`)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/raft/v3/raftpb"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	o3v1 "o3/api/o3/v1"
@@ -24,6 +23,7 @@ import (
 	"o3/internal/block/container"
 	"o3/internal/consensus"
 	"o3/internal/fsm"
+	"o3/internal/leaktest"
 	"o3/internal/om"
 	"o3/internal/pebblekv"
 	"o3/internal/replica"
@@ -31,7 +31,7 @@ import (
 	"o3/internal/verify"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is a node without its listeners, in a data directory as of a real one.
 type rig struct {

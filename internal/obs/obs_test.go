@@ -21,9 +21,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	"go.uber.org/goleak"
 
 	"o3/internal/audit"
+	"o3/internal/leaktest"
 	"o3/internal/tlsconf"
 )
 
@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "write docs/metrics.md and docs/grafana/
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func scrape(t *testing.T, o *Obs) string {

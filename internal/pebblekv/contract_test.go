@@ -4,14 +4,14 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	"o3/internal/errs"
 	"o3/internal/kv"
 	"o3/internal/kv/kvtest"
+	"o3/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // small is a store in memory that flushes and compacts often.
 func small(o Options) Options {

@@ -18,17 +18,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/access"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 	"o3/internal/rpc"
 	"o3/internal/rpc/rpctest"
 	"o3/internal/s3/sigv4"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // calls collects what the listener hears.
 type calls struct {

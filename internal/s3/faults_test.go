@@ -18,18 +18,18 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"go.uber.org/goleak"
 
 	o3v1 "o3/api/o3/v1"
 	"o3/internal/block"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 	"o3/internal/s3"
 	"o3/internal/s3/chunked"
 	"o3/internal/s3/s3test"
 	"o3/internal/s3/sigv4"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // blocks is a block store in which a test can break things.
 type blocks struct {

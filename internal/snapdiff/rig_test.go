@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	o3v1 "o3/api/o3/v1"
@@ -25,6 +24,7 @@ import (
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/kv"
 	"o3/internal/kv/memkv"
+	"o3/internal/leaktest"
 	"o3/internal/om"
 	"o3/internal/schema"
 	"o3/internal/snapdiff"
@@ -39,7 +39,7 @@ const (
 	cancelled  = o3v1.DiffState_DIFF_STATE_CANCELLED
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is a namespace in memory whose log applies what is proposed at once, and
 // the service of diffs over it. It lives in a bubble.

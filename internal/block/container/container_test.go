@@ -5,13 +5,13 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	"o3/internal/block"
 	"o3/internal/block/blocktest"
+	"o3/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // open opens a store of which the test decides the rest.
 func open(t testing.TB, o Options) *Store {

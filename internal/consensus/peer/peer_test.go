@@ -19,15 +19,15 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	"o3/internal/consensus"
 	"o3/internal/consensus/consensustest"
 	"o3/internal/consensus/peer"
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // directory knows where each node listens.
 type directory struct {

@@ -14,13 +14,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"o3/internal/errs"
+	"o3/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t testing.TB, fs vfs.FS) *Log {
 	t.Helper()

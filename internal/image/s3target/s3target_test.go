@@ -16,16 +16,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"go.uber.org/goleak"
 
 	"o3/internal/errs"
 	"o3/internal/image"
 	"o3/internal/image/imagetest"
+	"o3/internal/leaktest"
 	s3front "o3/internal/s3"
 	"o3/internal/s3/s3test"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // part is the size of a part in these tests.
 const part = 64 << 10

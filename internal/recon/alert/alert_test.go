@@ -15,13 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"o3/internal/leaktest"
 	"o3/internal/recon"
 	"o3/internal/recon/staging"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // world is a Recon that alerts look at, and a webhook without a network.
 type world struct {

@@ -490,6 +490,8 @@ func TestRetries(t *testing.T) {
 		_, h := serve(t, cat, nil)
 		o := options(t, h.URL)
 		o.Retries = retries
+		// On a connection used before, net/http itself asks once more.
+		o.Sources[0].Client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		_, err := Fetch(t.Context(), o)
 		kindIs(t, err, errs.Internal, "source0", "file a", "offset 0")
 		if want := int64(max(retries, 0) + 1); asked.Load() != want {

@@ -414,7 +414,7 @@ func TestPutRefusals(t *testing.T) {
 	m := rpctest.NewMemory()
 	s := rpctest.Start(t, m, rpc.Options{})
 	const part = 5 << 20
-	c := dial(t, client.Options{PartSize: part, RetryFor: -1}, s)
+	c := dial(t, client.Options{PartSize: part}, s)
 	bucketOf(t, c, "OBJECT_STORE")
 	put := func(body io.Reader, size int64, opts client.PutOptions) error {
 		_, err := c.Put(t.Context(), "s3v", "photos", "k", body, size, opts)
@@ -428,8 +428,8 @@ func TestPutRefusals(t *testing.T) {
 	if err := put(io.MultiReader(io.LimitReader(zeros{}, part+5), failing{broken}), -1, client.PutOptions{}); !errors.Is(err, broken) {
 		t.Errorf("a reader's error: %v", err)
 	}
-	s.Inject(nothing, rpctest.CutBefore) // the second request is the first part
-	wantKind(t, put(io.LimitReader(zeros{}, part+5), part+5, client.PutOptions{}), errs.Unavailable)
+	s.Inject(nothing, denied) // the second request is a part
+	wantKind(t, put(io.LimitReader(zeros{}, part+5), part+5, client.PutOptions{}), errs.Denied)
 	if m.Uploads() != 0 {
 		t.Errorf("%d uploads left behind", m.Uploads())
 	}
@@ -531,6 +531,14 @@ func (c *cutter) Write(p []byte) (int, error) {
 	_, _ = c.ResponseWriter.Write(p[:c.left])
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
 	panic(http.ErrAbortHandler)
+}
+
+// denied reads a request and refuses it.
+func denied(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = io.WriteString(w, "<Error><Code>AccessDenied</Code></Error>")
+	return true
 }
 
 func nothing(http.ResponseWriter, *http.Request, http.Handler) bool { return false }

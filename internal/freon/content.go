@@ -115,20 +115,25 @@ func (b body) at(offset int64) []byte {
 	return piece[:min(int64(len(piece)), b.size-offset)]
 }
 
-// matches reports whether p is what the body holds at offset.
-func (b body) matches(offset int64, p []byte) bool {
-	if offset+int64(len(p)) > b.size {
-		return false
-	}
+// differs returns where in the body p, which is to be what it holds at offset,
+// first is not; -1 when it is all.
+func (b body) differs(offset int64, p []byte) int64 {
 	for len(p) > 0 {
+		if offset >= b.size {
+			return b.size
+		}
 		piece := b.at(offset)
 		piece = piece[:min(len(piece), len(p))]
 		if !bytes.Equal(piece, p[:len(piece)]) {
-			return false
+			for i := range piece {
+				if piece[i] != p[i] {
+					return offset + int64(i)
+				}
+			}
 		}
 		p, offset = p[len(piece):], offset+int64(len(piece))
 	}
-	return true
+	return -1
 }
 
 // bytes returns a copy of the body.

@@ -164,8 +164,8 @@ func (c *s3Client) get(ctx context.Context, n uint64) outcome {
 	if c.verify {
 		want = c.contents.of(n)
 		each = func(at int64, p []byte) error {
-			if !want.matches(at, p) {
-				return &errWrong{fmt.Sprintf("key %s has other bytes than were put, from %d to %d", c.load.name(n), at, at+int64(len(p)))}
+			if from := want.differs(at, p); from >= 0 {
+				return &errWrong{fmt.Sprintf("key %s has other bytes than were put, from byte %d on", c.load.name(n), from)}
 			}
 			return nil
 		}

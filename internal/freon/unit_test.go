@@ -90,18 +90,21 @@ func TestContent(t *testing.T) {
 		}
 		for at := 0; at < len(data); {
 			end := min(len(data), at+1+rng.IntN(100_000))
-			if !b.matches(int64(at), data[at:end]) {
+			if b.differs(int64(at), data[at:end]) >= 0 {
 				t.Fatalf("key %d does not match itself at %d", n, at)
 			}
 			at = end
 		}
 		if len(data) > 0 {
-			data[rng.IntN(len(data))] ^= 1 << rng.IntN(8)
-			if b.matches(0, data) {
-				t.Fatalf("key %d: a flipped bit was not noticed", n)
+			flipped := rng.IntN(len(data))
+			data[flipped] ^= 1 << rng.IntN(8)
+			for _, from := range []int{0, rng.IntN(flipped + 1), flipped} {
+				if at := b.differs(int64(from), data[from:]); at != int64(flipped) {
+					t.Fatalf("key %d: bit flipped at %d, found at %d", n, flipped, at)
+				}
 			}
 		}
-		if b.matches(b.size, []byte{0}) {
+		if b.differs(b.size, []byte{0}) != b.size {
 			t.Fatalf("key %d: a byte too many was not noticed", n)
 		}
 	}

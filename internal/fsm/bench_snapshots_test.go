@@ -76,9 +76,9 @@ func BenchmarkSnapshotView(b *testing.B) {
 				b.Run(name+"/List1000", func(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
-						page, err := at.List(bucket, view.ListOptions{Limit: 1000, StartAfter: "dir100/"})
-						if err != nil || len(page.Entries) != 1000 {
-							b.Fatal(len(page.Entries), err)
+						infos, _, err := at.ListInfo(bucket, view.ListOptions{Limit: 1000, StartAfter: "dir100/"})
+						if err != nil || len(infos) != 1000 {
+							b.Fatal(len(infos), err)
 						}
 					}
 				})

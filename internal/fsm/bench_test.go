@@ -144,8 +144,8 @@ func BenchmarkView(b *testing.B) {
 			b.Run(engine+"/"+layout+"/List1000", func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					page, err := v.List(bucket, view.ListOptions{Limit: 1000, StartAfter: "dir100/"})
-					if err != nil || len(page.Entries) != 1000 {
+					infos, _, err := v.ListInfo(bucket, view.ListOptions{Limit: 1000, StartAfter: "dir100/"})
+					if err != nil || len(infos) != 1000 {
 						b.Fatal(err)
 					}
 				}

@@ -116,17 +116,16 @@ func (s *Service) ListKeys(ctx context.Context, r *o3v1.ListKeysRequest) (*o3v1.
 		if err != nil {
 			return err
 		}
-		page, err := v.List(b, view.ListOptions{
+		infos, page, err := v.ListInfo(b, view.ListOptions{
 			Prefix: r.Prefix, Delimiter: r.Delimiter, StartAfter: r.StartAfter, Token: r.Token,
 			Limit: limit(r.Limit, 10_000), MaxRows: s.o.MaxListRows, Directories: r.Directories, Full: r.Full,
 		})
 		if err != nil {
 			return err
 		}
-		resp.CommonPrefixes, resp.Truncated = page.Prefixes, page.Truncated
+		resp.Keys, resp.CommonPrefixes, resp.Truncated = infos, page.Prefixes, page.Truncated
 		resp.NextToken, resp.NextMarker = page.NextToken, page.Marker
-		resp.Keys, err = v.Info(page, r.Full)
-		return err
+		return nil
 	})
 }
 

@@ -17,6 +17,7 @@ type cursor struct {
 	bucket ns.ObjectID
 	tree   bool
 	full   bool // decode rows whole, not only what a listing shows
+	reuse  bool // row is valid until the cursor moves
 	it     kv.Iterator
 	past   *merge  // of a snapshot; nil: live
 	levels []level // of the tree, from the root; one for a flat bucket
@@ -24,6 +25,7 @@ type cursor struct {
 	row    *schemapb.Entry // nil: a snapshot has nothing under key
 	owner  string          // of the row before
 	rows   slab[schemapb.Entry]
+	spare  *schemapb.Entry // of those, the one taken last
 	texts  schema.Strings
 	steps  int // rows looked at
 	valid  bool
@@ -161,13 +163,23 @@ func (c *cursor) load(ok bool) bool {
 
 // decode decodes a row as far as the cursor's user needs it.
 func (c *cursor) decode(key, value []byte) (*schemapb.Entry, error) {
-	row := c.rows.next()
+	row := c.room()
 	if c.full {
 		return row, schema.Entries.DecodeInto(key, value, row)
 	}
 	err := schema.DecodeListed(key, value, row, c.owner, &c.texts)
 	c.owner = row.Owner
 	return row, err
+}
+
+// room returns an entry to decode into.
+func (c *cursor) room() *schemapb.Entry {
+	if !c.reuse || c.spare == nil {
+		c.spare = c.rows.next()
+	} else {
+		c.spare.Reset()
+	}
+	return c.spare
 }
 
 // loadPast takes the slot under the merge, if it is of the current directory.

@@ -20,6 +20,10 @@ type ListOptions struct {
 	MaxRows     int    // rows looked at before the page ends early; 0: no bound
 	Directories bool   // implicit directories too
 	Full        bool   // entries whole: also what listings leave out
+
+	// Keep takes the entries, which then are not in the Page; a Row is valid until
+	// Keep returns.
+	Keep func(Entry)
 }
 
 // Page is a page of a listing in the byte order of names.
@@ -61,7 +65,8 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 		return page, err
 	}
 	defer c.close()
-	c.full = o.Full
+	c.full, c.reuse = o.Full, o.Keep != nil
+	names := 0 // keys and common prefixes
 	ok := c.seek(start[len(mount):])
 	c.steps = 0 // finding the start counts for nothing, so that every page gets on
 	for ok {
@@ -69,8 +74,7 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 		if !strings.HasPrefix(path, o.Prefix) {
 			break
 		}
-		full := len(page.Entries)+len(page.Prefixes) >= o.Limit
-		if full || o.MaxRows > 0 && c.steps >= o.MaxRows && page.Marker != "" {
+		if names >= o.Limit || o.MaxRows > 0 && c.steps >= o.MaxRows && page.Marker != "" {
 			page.Truncated, page.NextToken = true, encodeToken(path)
 			break
 		}
@@ -85,6 +89,7 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 		}
 		if common := o.common(path); common != "" {
 			if common != o.StartAfter {
+				names++
 				page.Prefixes = append(page.Prefixes, common)
 				page.Marker = common
 			}
@@ -97,7 +102,12 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 			continue
 		}
 		if !c.row.Implicit || o.Directories {
-			page.Entries = append(page.Entries, Entry{Path: path, Parent: c.key.Parent, Row: c.row})
+			names++
+			if e := (Entry{Path: path, Parent: c.key.Parent, Row: c.row}); o.Keep != nil {
+				o.Keep(e)
+			} else {
+				page.Entries = append(page.Entries, e)
+			}
 		}
 		page.Marker = path
 		ok = c.next()
@@ -135,24 +145,29 @@ func (o ListOptions) common(path string) string {
 	return path[:len(o.Prefix)+i+len(o.Delimiter)]
 }
 
-// Info describes the page's entries; full adds what listings leave out.
-func (v View) Info(page Page, full bool) ([]*o3v1.KeyInfo, error) {
-	out := make([]*o3v1.KeyInfo, len(page.Entries))
+// ListInfo is List with the entries described; o.Full adds what listings leave
+// out.
+func (v View) ListInfo(b Bucket, o ListOptions) ([]*o3v1.KeyInfo, Page, error) {
+	out := make([]*o3v1.KeyInfo, 0, min(o.Limit, 1000))
 	var infos slab[o3v1.KeyInfo]
-	for i, e := range page.Entries {
+	var failed error
+	o.Keep = func(e Entry) {
 		info := infos.next()
 		command.SetKeyInfo(info, e.Path, e.Parent, e.Row)
-		out[i] = info
-		if !full {
-			info.Headers, info.Tags, info.Grants, info.PartSizes = nil, nil, nil, nil
-			continue
+		out = append(out, info)
+		if !o.Full {
+			return
 		}
 		var err error
 		if info.Extents, err = v.Extents(e.Row); err != nil {
-			return nil, err
+			failed = err
 		}
 	}
-	return out, nil
+	page, err := v.List(b, o)
+	if err == nil {
+		err = failed
+	}
+	return out, page, err
 }
 
 var errToken = errs.New(errs.Invalid, "continuation token", "is not one that a listing returned")

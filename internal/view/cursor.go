@@ -177,7 +177,7 @@ func (c *cursor) room() *schemapb.Entry {
 	if !c.reuse || c.spare == nil {
 		c.spare = c.rows.next()
 	} else {
-		c.spare.Reset()
+		*c.spare = schemapb.Entry{}
 	}
 	return c.spare
 }

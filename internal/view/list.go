@@ -70,7 +70,10 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 	ok := c.seek(start[len(mount):])
 	c.steps = 0 // finding the start counts for nothing, so that every page gets on
 	for ok {
-		path := mount + c.path()
+		path := c.path()
+		if mount != "" {
+			path = mount + path
+		}
 		if !strings.HasPrefix(path, o.Prefix) {
 			break
 		}

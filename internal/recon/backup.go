@@ -158,7 +158,7 @@ func (d *directory) beginBackup(dir, part string) error {
 	case err == nil && len(names) > 0:
 		return errs.New(errs.NotEmpty, dir, "a backup needs a directory that is absent or empty")
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return errs.Wrap(errs.Invalid, dir, err)
+		return unusable(dir, err)
 	}
 	if names, err := d.fs.List(part); err == nil && len(names) > 0 {
 		if !d.exists(d.fs.PathJoin(part, backupMark)) {
@@ -169,12 +169,20 @@ func (d *directory) beginBackup(dir, part string) error {
 		}
 	}
 	if err := d.make(part); err != nil {
-		return errs.Wrap(diskKind(err), part, err)
+		return unusable(part, err)
 	}
 	if err := d.write(d.fs.PathJoin(part, backupMark), []byte("o3 admin recon backup was cut off; this may be removed\n")); err != nil {
-		return errs.Wrap(diskKind(err), part, err)
+		return unusable(part, err)
 	}
 	return nil
+}
+
+// unusable is why a backup cannot be made at a path that somebody gave.
+func unusable(path string, err error) error {
+	if kind := diskKind(err); kind != errs.Internal {
+		return errs.New(kind, path, err.Error())
+	}
+	return errs.New(errs.Invalid, path, "the server cannot write there: "+err.Error())
 }
 
 // fillBackup copies the generation and describes the copy.

@@ -158,9 +158,14 @@ func TestBackupRefused(t *testing.T) {
 		private: errs.Invalid, filepath.Join(private, "b"): errs.Invalid, link: errs.Invalid, filepath.Join(link, "b"): errs.Invalid,
 		filepath.Join(base, "absent", "b"): errs.Invalid, filepath.Join(base, "x", "..", "..", filepath.Base(base), "b"): errs.NotEmpty, "": errs.Invalid, filepath.Join(here, "testdata", "b"): errs.Invalid,
 		full: errs.NotEmpty, filepath.Join(base, "b"): errs.NotEmpty,
+		filepath.Join(full, "x"): errs.Invalid, "/proc/b": errs.Invalid, // a file; where nothing can be made
 	} {
-		if _, err := r.Backup(t.Context(), path); errs.KindOf(err) != want {
+		_, err := r.Backup(t.Context(), path)
+		if errs.KindOf(err) != want {
 			t.Errorf("%s: %v", path, err)
+		}
+		if e := (*errs.Error)(nil); !errors.As(err, &e) || e.Detail == "" {
+			t.Errorf("%s: who asked is not told why: %v", path, err)
 		}
 	}
 	// What a power cut has left of another one is in nobody's way.

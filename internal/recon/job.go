@@ -177,10 +177,10 @@ func (s *Service) again(j job, due time.Time) *job {
 func (s *Service) build(ctx context.Context) error {
 	defer s.forgetRetry() // that was cancelled when ctx ended
 	for {
-		st, inner, wait := s.begin(ctx)
+		st, inner, due := s.begin(ctx)
 		if st == nil {
 			s.forgetRetry()
-			if !s.pause(ctx, wait) {
+			if !s.pause(ctx, due) {
 				return nil
 			}
 			continue
@@ -204,14 +204,17 @@ func (s *Service) forgetRetry() {
 	}
 }
 
-// pause waits until there may be something new; wait less than 0 is for ever. It
-// reports whether ctx goes on.
-func (s *Service) pause(ctx context.Context, wait time.Duration) bool {
+// pause waits until there may be something new: until due, for ever when that is
+// zero, or a nudge. It reports whether ctx goes on.
+func (s *Service) pause(ctx context.Context, due time.Time) bool {
 	var fired <-chan time.Time
-	if wait >= 0 {
+	if !due.IsZero() {
 		var stop func()
-		fired, stop = s.clock.Timer(wait)
+		fired, stop = s.clock.Timer(due.Sub(s.clock.Now()))
 		defer stop()
+		if !s.clock.Now().Before(due) { // it came while the timer was set
+			return ctx.Err() == nil
+		}
 	}
 	select {
 	case <-fired:
@@ -223,29 +226,28 @@ func (s *Service) pause(ctx context.Context, wait time.Duration) bool {
 }
 
 // begin takes the next job, if there is one that is due, with s.exec held; else it
-// returns how long until one is. inner is what ends when the stage is cancelled,
-// which can be from now on.
-func (s *Service) begin(ctx context.Context) (st *stage, inner context.Context, wait time.Duration) {
+// returns when one is due, zero for never. inner is what ends when the stage is
+// cancelled, which can be from now on.
+func (s *Service) begin(ctx context.Context) (st *stage, inner context.Context, due time.Time) {
 	s.exec.Lock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var j *job
-	wait = -1
 	switch {
 	case s.queue != nil:
 		j, s.queue = s.queue, nil
 	case s.retry != nil:
-		if wait = s.retry.due.Sub(s.clock.Now()); wait <= 0 {
+		if due = s.retry.due; !s.clock.Now().Before(due) {
 			j, s.retry = s.retry, nil
 		}
 	}
 	if j == nil {
 		s.exec.Unlock()
-		return nil, nil, wait
+		return nil, nil, due
 	}
 	j.inPlace = j.inPlace || s.o.Staging.Disabled
 	inner, cancel := context.WithCancelCause(ctx)
 	s.stage = &stage{job: *j, began: s.clock.Now(), cancel: cancel}
 	s.forget = false
-	return s.stage, inner, 0
+	return s.stage, inner, due
 }

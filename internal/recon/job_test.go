@@ -87,3 +87,24 @@ func TestNoLookAfterTheEnd(t *testing.T) {
 		t.Errorf("told of %v", told)
 	}
 }
+
+// TestDueWhileTheTimerIsSet: who held the builder up between a look at the time and
+// the setting of its timer has it look again.
+func TestDueWhileTheTimerIsSet(t *testing.T) {
+	due := time.Now().Add(time.Hour)
+	now := due.Add(-time.Minute)
+	s := New(Options{Dir: t.TempDir(), Staging: StagingOptions{Clock: lateClock{now: &now}}})
+	if !s.pause(t.Context(), due) || now.Before(due) {
+		t.Error(now)
+	}
+}
+
+// lateClock is a clock that passes an hour while a timer is set, which never fires.
+type lateClock struct{ now *time.Time }
+
+func (c lateClock) Now() time.Time { return *c.now }
+
+func (c lateClock) Timer(time.Duration) (<-chan time.Time, func()) {
+	*c.now = c.now.Add(time.Hour)
+	return nil, func() {}
+}

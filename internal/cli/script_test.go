@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -75,6 +76,17 @@ func TestScripts(t *testing.T) {
 			e.Setenv("O3_ENDPOINT", at.OM)
 			e.Setenv("O3_RECON_ENDPOINT", at.Recon)
 			return err
+		},
+		Condition: func(cond string) (bool, error) { // [free:ADDRESS]: nobody listens there
+			addr, ok := strings.CutPrefix(cond, "free:")
+			if !ok {
+				return false, fmt.Errorf("no condition %q", cond)
+			}
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err != nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"o3": func(ts *testscript.TestScript, neg bool, args []string) { run(ts, neg, strings.NewReader(""), args) },

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,9 +21,12 @@ const tree = "../.."
 
 // TestReadme does what the README says, word for word, in a copy of the
 // repository: it starts the server with the README's command and pastes the
-// tour into a shell.
+// tour into a shell. Only this machine reaches that server.
 func TestReadme(t *testing.T) {
-	for _, addr := range []string{":9878", ":9874", ":9888"} {
+	var onLoopback []string
+	for port, key := range map[string]string{"9878": "OZONE_S3G_HTTP_ADDRESS", "9874": "OZONE_OM_ADDRESS", "9888": "OZONE_RECON_HTTP_ADDRESS"} {
+		addr := net.JoinHostPort("127.0.0.1", port)
+		onLoopback = append(onLoopback, key+"="+addr)
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatalf("the README's tour uses the default ports; one is taken: %v", err)
@@ -46,7 +50,7 @@ func TestReadme(t *testing.T) {
 
 	out, log, exited := newOutput("\n  data "), newOutput(""), make(chan struct{})
 	server := exec.Command("bash", "-c", serve)
-	server.Dir, server.Env, server.Stdout, server.Stderr = dir, env, out, log
+	server.Dir, server.Env, server.Stdout, server.Stderr = dir, append(slices.Clone(env), onLoopback...), out, log
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // `go run` and the program are stopped together, as by Ctrl-C
 	ok(t, server.Start())
 	go func() { _ = server.Wait(); close(exited) }()

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"o3/internal/fsm/fsmtest"
 	"o3/internal/ns"
 	"o3/internal/view"
@@ -158,6 +160,7 @@ func (h *history) checkList(v view.View, row view.Bucket, b *mbucket) {
 		if len(page.Entries)+len(page.Prefixes) > o.Limit || page.Truncated != (page.NextToken != "") {
 			h.errorf("listing %+v: a page of %d and %d, truncated %v, token %q", all, len(page.Entries), len(page.Prefixes), page.Truncated, page.NextToken)
 		}
+		h.checkListInfo(v, row, o, page)
 		got = append(got, merge(page)...)
 		if !page.Truncated {
 			break
@@ -169,6 +172,27 @@ func (h *history) checkList(v view.View, row view.Bucket, b *mbucket) {
 	}
 	if !slices.Equal(got, want) {
 		h.errorf("listing %+v gives %q, want %q", all, got, want)
+	}
+}
+
+// checkListInfo compares a page with the same one described.
+func (h *history) checkListInfo(v view.View, row view.Bucket, o view.ListOptions, page view.Page) {
+	o.Full = h.rng.IntN(2) == 0
+	infos, rest, err := v.ListInfo(row, o)
+	if err != nil || len(infos) != len(page.Entries) || !slices.Equal(rest.Prefixes, page.Prefixes) || rest.NextToken != page.NextToken || rest.Marker != page.Marker {
+		h.errorf("listing %+v described: %d entries, %+v, %v; want %d, %+v", o, len(infos), rest, err, len(page.Entries), page)
+		return
+	}
+	for i, e := range page.Entries {
+		want := e.Info()
+		if !o.Full {
+			want.Headers, want.Tags, want.Grants, want.PartSizes = nil, nil, nil, nil
+		} else if want.Extents, err = v.Extents(e.Row); err != nil {
+			h.errorf("extents of %q: %v", e.Path, err)
+		}
+		if !proto.Equal(infos[i], want) {
+			h.errorf("listing %+v describes %q as %v, want %v", o, e.Path, infos[i], want)
+		}
 	}
 }
 

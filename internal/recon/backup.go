@@ -179,10 +179,11 @@ func (d *directory) beginBackup(dir, part string) error {
 
 // unusable is why a backup cannot be made at a path that somebody gave.
 func unusable(path string, err error) error {
-	if kind := diskKind(err); kind != errs.Internal {
-		return errs.New(kind, path, err.Error())
+	kind := diskKind(err)
+	if kind == errs.Internal {
+		kind = errs.Invalid
 	}
-	return errs.New(errs.Invalid, path, "the server cannot write there: "+err.Error())
+	return errs.New(kind, path, "the server cannot write there: "+err.Error())
 }
 
 // fillBackup copies the generation and describes the copy.

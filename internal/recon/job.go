@@ -249,5 +249,5 @@ func (s *Service) begin(ctx context.Context) (st *stage, inner context.Context, 
 	inner, cancel := context.WithCancelCause(ctx)
 	s.stage = &stage{job: *j, began: s.clock.Now(), cancel: cancel}
 	s.forget = false
-	return s.stage, inner, due
+	return s.stage, inner, time.Time{}
 }

@@ -21,9 +21,9 @@ type ListOptions struct {
 	Directories bool   // implicit directories too
 	Full        bool   // entries whole: also what listings leave out
 
-	// Keep takes the entries, which then are not in the Page; a Row is valid until
-	// Keep returns.
-	Keep func(Entry)
+	// keep takes the entries, which then are not in the Page; a Row is valid until
+	// keep returns.
+	keep func(Entry)
 }
 
 // Page is a page of a listing in the byte order of names.
@@ -65,15 +65,12 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 		return page, err
 	}
 	defer c.close()
-	c.full, c.reuse = o.Full, o.Keep != nil
+	c.full, c.reuse = o.Full, o.keep != nil
 	names := 0 // keys and common prefixes
 	ok := c.seek(start[len(mount):])
 	c.steps = 0 // finding the start counts for nothing, so that every page gets on
 	for ok {
-		path := c.path()
-		if mount != "" {
-			path = mount + path
-		}
+		path := mount + c.path()
 		if !strings.HasPrefix(path, o.Prefix) {
 			break
 		}
@@ -106,8 +103,8 @@ func (v View) list(b Bucket, o ListOptions, mount string) (Page, error) {
 		}
 		if !c.row.Implicit || o.Directories {
 			names++
-			if e := (Entry{Path: path, Parent: c.key.Parent, Row: c.row}); o.Keep != nil {
-				o.Keep(e)
+			if e := (Entry{Path: path, Parent: c.key.Parent, Row: c.row}); o.keep != nil {
+				o.keep(e)
 			} else {
 				page.Entries = append(page.Entries, e)
 			}
@@ -154,16 +151,12 @@ func (v View) ListInfo(b Bucket, o ListOptions) ([]*o3v1.KeyInfo, Page, error) {
 	out := make([]*o3v1.KeyInfo, 0, min(o.Limit, 1000))
 	var infos slab[o3v1.KeyInfo]
 	var failed error
-	o.Keep = func(e Entry) {
+	o.keep = func(e Entry) {
 		info := infos.next()
 		command.SetKeyInfo(info, e.Path, e.Parent, e.Row)
 		out = append(out, info)
-		if !o.Full {
-			return
-		}
-		var err error
-		if info.Extents, err = v.Extents(e.Row); err != nil {
-			failed = err
+		if o.Full && failed == nil {
+			info.Extents, failed = v.Extents(e.Row)
 		}
 	}
 	page, err := v.List(b, o)

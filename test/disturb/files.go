@@ -1,20 +1,20 @@
 package main
 
-// wrapped has a function call another one, which has its text, and then yield.
-func wrapped(signature, inner, call string) edit {
-	return edit{signature + " {\n", signature + " {\n\t" + call + "\n}\n\n" + inner + " {\n"}
+// wrapped gives a function another text, and its own to inner, which that calls.
+func wrapped(signature, inner, text string) edit {
+	return edit{signature + " {\n", signature + " {\n\t" + text + "\n}\n\n" + inner + " {\n"}
 }
 
 // files are what is changed. The runtime's own use of a lock or a channel is left
-// alone by yield.
+// alone by disturb.
 var files = []file{
 	{path: "runtime/chan.go", edits: []edit{
-		wrapped("func chansend1(c *hchan, elem unsafe.Pointer)", "func chansend0(c *hchan, elem unsafe.Pointer)",
-			"chansend(c, elem, true, sys.GetCallerPC())\n\tdisturb()"),
-		wrapped("func chanrecv1(c *hchan, elem unsafe.Pointer)", "func chanrecv0(c *hchan, elem unsafe.Pointer)",
-			"chanrecv(c, elem, true)\n\tdisturb()"),
-		wrapped("func closechan(c *hchan)", "func closechan0(c *hchan)",
-			"closechan0(c)\n\tdisturb()"),
+		{"\tchansend(c, elem, true, sys.GetCallerPC())\n", "\tchansend(c, elem, true, sys.GetCallerPC())\n\tdisturb()\n"},
+		{"\tchanrecv(c, elem, true)\n", "\tchanrecv(c, elem, true)\n\tdisturb()\n"},
+		{"\t_, received = chanrecv(c, elem, true)\n", "\t_, received = chanrecv(c, elem, true)\n\tdisturb()\n"},
+		{"\treturn chansend(c, elem, false, sys.GetCallerPC())\n", "\tselected = chansend(c, elem, false, sys.GetCallerPC())\n\tdisturb()\n\treturn\n"},
+		{"\treturn chanrecv(c, elem, false)\n", "\tselected, received = chanrecv(c, elem, false)\n\tdisturb()\n\treturn\n"},
+		wrapped("func closechan(c *hchan)", "func closechan0(c *hchan)", "closechan0(c)\n\tdisturb()"),
 	}},
 	{path: "runtime/select.go", edits: []edit{
 		wrapped("func selectgo(cas0 *scase, order0 *uint16, pc0 *uintptr, nsends, nrecvs int, block bool) (int, bool)",

@@ -5,7 +5,7 @@
 //	go run ./test/disturb DIR
 //	go test -overlay DIR/overlay.json ./...
 //
-// In what is built so, a goroutine that unlocks, sends, receives, closes, selects or
+// In what is built so, a goroutine that unlocks (but for reading), sends, receives, closes, selects or
 // starts another one lets others go first: often for a few turns, at times for up to
 // 5 ms, and a few dozen times in a process for up to 250 ms. Of goroutines that may
 // run any is taken, as under the race detector. It belongs to the version of Go it

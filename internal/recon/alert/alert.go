@@ -185,47 +185,43 @@ func (a *Alerts) look(now time.Time, f *freshness) {
 func (a *Alerts) raise(name string, about active) {
 	about.since = time.Now()
 	about.told = about.since
-	a.change(name, Firing, func() (post, bool) {
+	a.change(name, Firing, func() *active {
 		if old := a.active[name]; old != nil && old.about == about.about {
 			old.why = about.why
-			return post{}, false
+			return nil
 		}
 		a.active[name] = &about
-		return post{active: about, at: about.since}, true
+		return &about
 	})
 }
 
 // resolve ends an alert, if it goes on.
 func (a *Alerts) resolve(name string) {
-	a.change(name, Resolved, func() (post, bool) {
+	a.change(name, Resolved, func() *active {
 		old := a.active[name]
-		if old == nil {
-			return post{}, false
-		}
 		delete(a.active, name)
-		return post{active: *old, at: time.Now()}, true
+		return old
 	})
 }
 
-// change has made begin or end an alert, and if it did, tells of that: the Listener
+// change has made begin or end an alert, and tells of the one it returns: the Listener
 // first, which so hears of changes in their order and of what becomes of a post
 // after what it is about.
-func (a *Alerts) change(name, status string, made func() (post, bool)) {
+func (a *Alerts) change(name, status string, made func() *active) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	a.mu.Lock()
-	p, changed := made()
+	about := made()
 	a.mu.Unlock()
-	if !changed {
+	if about == nil {
 		return
 	}
 	if a.o.Listener.Changed != nil {
-		a.o.Listener.Changed(name, status, p.active.summary)
+		a.o.Listener.Changed(name, status, about.summary)
 	}
-	p.name, p.status = name, status
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.queue(p)
+	a.queue(post{name: name, status: status, active: *about, at: time.Now()})
 }
 
 // remind posts again what goes on for long.

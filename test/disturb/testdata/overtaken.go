@@ -1,4 +1,4 @@
-// Overtaken has the mistake that TestDisturb wants to see: a change is visible
+// Command overtaken has the mistake that TestDisturb wants to see: a change is visible
 // before it is told.
 package main
 

@@ -107,7 +107,12 @@ func (s *Service) Backup(ctx context.Context, dir string) (BackupManifest, error
 		err = s.d.endBackup(dir, part)
 	}
 	if err != nil {
-		return none, errors.Join(err, s.d.removeAll(part))
+		kind := errs.KindOf(err)
+		if kind == errs.Internal {
+			kind = diskKind(err)
+		}
+		// The cause in words: the error may be about a file that is copied, not about dir.
+		return none, errors.Join(errs.New(kind, dir, "the backup was not made: "+err.Error()), s.d.removeAll(part))
 	}
 	return m, nil
 }

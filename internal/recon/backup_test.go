@@ -95,6 +95,9 @@ func TestBackup(t *testing.T) {
 			continue
 		}
 		cuts++
+		if e := (*errs.Error)(nil); !errors.As(err, &e) || e.Detail == "" || !strings.HasPrefix(e.Subject, dir) {
+			t.Errorf("cut off at operation %d: who asked is not told what and why: %v", n, err)
+		}
 		if _, err := os.Stat(dir); err == nil {
 			t.Fatalf("cut off at operation %d it left a backup", n)
 		}

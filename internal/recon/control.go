@@ -3,6 +3,7 @@ package recon
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -182,7 +183,10 @@ func (s *Service) discard(what, name, why string) {
 // keptStages returns the stages that are kept to be looked at.
 func (s *Service) keptStages() map[string]*Kept {
 	all, err := s.d.generations()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // before the first start has made it
+		return nil
+	case err != nil:
 		s.failed("list "+s.d.dir, err)
 		return nil
 	}

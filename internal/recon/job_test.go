@@ -3,6 +3,7 @@ package recon
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -107,4 +108,13 @@ func (c lateClock) Now() time.Time { return *c.now }
 func (c lateClock) Timer(time.Duration) (<-chan time.Time, func()) {
 	*c.now = c.now.Add(time.Hour)
 	return nil, func() {}
+}
+
+// TestAskedBeforeTheFirstStart: whoever asks before Recon has a directory is told of
+// nothing, and nothing has failed.
+func TestAskedBeforeTheFirstStart(t *testing.T) {
+	s := New(Options{Dir: filepath.Join(t.TempDir(), "recon"), Listener: Listener{Failed: func(what string, err error) { t.Error(what, err) }}})
+	if st := s.Staging(); st.State != staging.None || len(st.Kept) != 0 {
+		t.Errorf("%+v", st)
+	}
 }
